@@ -1,0 +1,130 @@
+//! Deliveries, and what becomes of them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::contract::attempt::AttemptRecord;
+use crate::contract::dead_letter::DeadLetter;
+use crate::contract::message::Message;
+use crate::contract::position::Position;
+use crate::error::Result;
+
+/// What identifies one hand-over to the adapter that made it; meaningless to anyone else.
+///
+/// `slot` finds the adapter's own entry, `epoch` tells hand-overs apart that share it: after a
+/// reconnect, a rebalance or a fail-over the epoch is another one, and settling an old receipt is
+/// `Fenced`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Receipt {
+    /// The adapter's own entry.
+    pub slot: u64,
+    /// Which hand-over of it.
+    pub epoch: u64,
+}
+
+/// One hand-over of a message to a member.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What settles it.
+    pub receipt: Receipt,
+    /// The message; shared, so that fan-out copies no payload.
+    pub message: Arc<Message>,
+    /// Where it lies.
+    pub position: Position,
+    /// Hand-overs as the broker counts them, 1-based: informative only.
+    pub delivery: u32,
+    /// It may have been handed over before. `false` promises that no handler has seen it.
+    pub redelivered: bool,
+    /// The [`AttemptRecord`] that the bus stored with it, as stored.
+    pub record: Option<Bytes>,
+    /// What could not be read, when the wire form was damaged; `message` then holds the raw payload and
+    /// what could be read.
+    pub malformed: Option<Box<str>>,
+}
+
+/// What becomes of a delivery.
+#[derive(Clone, Debug)]
+pub enum Settlement {
+    /// Handled: it never comes again to this subscription.
+    Ack,
+    /// Not handled: it comes again, to any member of the same subscription, not before `after`.
+    /// This is nack, retry, defer and hand-back alike.
+    Requeue {
+        /// Not before this much later; zero is at once.
+        after: Duration,
+        /// Replaces the stored record; `None` leaves it as it is.
+        record: Option<AttemptRecord>,
+    },
+    /// Given up: write the entry, have it confirmed, then settle as [`Ack`](Self::Ack) does. Writing
+    /// an entry of an id that exists is a success and changes nothing.
+    DeadLetter(Box<DeadLetter>),
+}
+
+/// A subscription of an adapter, split so that settling never waits on receiving.
+pub struct Inbound {
+    /// The receiving half.
+    pub receiver: Box<dyn Receiver>,
+    /// The settling half.
+    pub settler: Arc<dyn Settler>,
+}
+
+impl fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbound").finish_non_exhaustive()
+    }
+}
+
+/// The receiving half of a subscription.
+#[async_trait]
+pub trait Receiver: Send + 'static {
+    /// Waits for at least one delivery and returns up to `max` (never 0) of them.
+    ///
+    /// The adapter holds no more unsettled deliveries for this member than were asked for: what it
+    /// fetches ahead counts.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: what it had fetched is returned by the next call, or handed
+    /// back by [`Settler::leave`].
+    ///
+    /// # Errors
+    /// A broker that is away is waited for, not reported (L3). An error ends the subscription:
+    /// `NotFound` when it was deleted, `Closed` after `leave`, `Unsupported` for stored records of a
+    /// newer format, `Unauthenticated` or `PermissionDenied` when waiting cannot help.
+    async fn receive(&mut self, max: usize) -> Result<Vec<Delivery>>;
+}
+
+/// The settling half of a subscription. Every method takes a batch and needs one round trip for it
+/// where the broker can.
+#[async_trait]
+pub trait Settler: Send + Sync + 'static {
+    /// Settles deliveries; one result each, in input order, once the broker has confirmed.
+    ///
+    /// # Errors
+    /// `Fenced` for a receipt that is no longer this member's; whatever the broker said otherwise. A
+    /// settlement that failed with a retryable error can be tried again with the same receipt.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves each delivery either settled or not; trying again is safe.
+    async fn settle(&self, batch: Vec<(Receipt, Settlement)>) -> Vec<Result<()>>;
+
+    /// Stores records without settling: the started-mark, and failures that are retried in place.
+    async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>>;
+
+    /// Renews the leases; called every third of a lease for everything that is held.
+    ///
+    /// # Errors
+    /// `Fenced` for a receipt that is no longer this member's.
+    async fn extend(&self, batch: &[Receipt]) -> Vec<Result<()>>;
+
+    /// Leaves the subscription: stops fetching, hands back what is buffered and what was not settled,
+    /// without touching records, and makes `receive` return `Closed`. Idempotent.
+    ///
+    /// # Errors
+    /// `Timeout` when the broker did not confirm until `deadline`; the lease then frees what is left.
+    async fn leave(&self, deadline: Instant) -> Result<()>;
+}

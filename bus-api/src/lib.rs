@@ -1,0 +1,14 @@
+//! The messaging contract and the layer that is written once on top of it.
+
+mod client;
+pub mod clock;
+mod connect;
+mod contract;
+mod error;
+mod event;
+
+pub use client::BusClient;
+pub use connect::{BusUrl, HostPort, Options, Provision, Secret, Settings};
+pub use contract::*;
+pub use error::{Error, ErrorKind, Result};
+pub use event::{Codec, Event, EventType};
