@@ -121,7 +121,7 @@ impl Failure {
         let text = text.as_ref();
         Self {
             kind: kind.into(),
-            text: text[..text.floor_char_boundary(MAX_FAILURE_BYTES)].into(),
+            text: token::head(text, MAX_FAILURE_BYTES).into(),
         }
     }
 }
