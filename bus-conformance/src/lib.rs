@@ -1,0 +1,20 @@
+//! The contract of the bus as a library of cases that runs against any adapter.
+//!
+//! Every clause of the contract is proved by at least one [`Case`] that carries the clause in its name
+//! and runs unchanged on every transport. An adapter joins in by writing a [`Factory`]; it then gets
+//! the suite as ordinary tests ([`main`]) or as a call that returns a [`Report`] ([`run`]).
+
+mod case;
+mod cases;
+mod context;
+mod factory;
+mod outcome;
+mod report;
+mod runner;
+
+pub use case::{Case, Clause, all, find};
+pub use context::Context;
+pub use factory::{Connection, Control, Disturb, Factory, Foreign, Transport};
+pub use outcome::{Outcome, Violation};
+pub use report::{Report, Row};
+pub use runner::{RunOptions, main, run};

@@ -1,0 +1,168 @@
+//! Runs cases.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bus_api::Namespace;
+use futures_util::stream::{self, StreamExt};
+use libtest_mimic::{Arguments, Failed, Trial};
+use rand::Rng;
+
+use crate::case::{Case, all};
+use crate::context::Context;
+use crate::factory::Factory;
+use crate::outcome::Outcome;
+use crate::report::{Report, Row};
+
+/// How the suite is run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Only cases whose name contains this text.
+    pub filter: Option<String>,
+    /// Cases at a time.
+    pub jobs: usize,
+    /// The seed of every case; `None` draws one for each.
+    pub seed: Option<u64>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            filter: None,
+            jobs: 8,
+            seed: None,
+        }
+    }
+}
+
+/// Runs the suite and returns what it found.
+///
+/// # Cancel safety
+/// Dropping the future stops waiting; cases that had begun run to their end on their own threads.
+pub async fn run(factory: Arc<dyn Factory>, options: RunOptions) -> Report {
+    let cases: Vec<Case> = all()
+        .into_iter()
+        .filter(|case| {
+            options
+                .filter
+                .as_ref()
+                .is_none_or(|text| case.name().contains(text))
+        })
+        .collect();
+    let rows = stream::iter(cases)
+        .map(|case| {
+            let (factory, seed) = (factory.clone(), options.seed);
+            async move {
+                let name = (case.clause(), case.name());
+                tokio::task::spawn_blocking(move || execute(&case, &factory, seed))
+                    .await
+                    .unwrap_or_else(|error| Row {
+                        clause: name.0,
+                        case: name.1,
+                        outcome: Outcome::Failed(format!("the case panicked: {error}")),
+                        took: Duration::ZERO,
+                        seed: seed.unwrap_or_default(),
+                    })
+            }
+        })
+        .buffered(options.jobs.max(1))
+        .collect()
+        .await;
+    Report {
+        subject: factory.name(),
+        rows,
+    }
+}
+
+/// Runs the suite as the `main` of a test target without harness: `cargo test` filters and lists its
+/// cases as it does with ordinary tests. `BUS_SEED` repeats a run.
+pub fn main(factory: Arc<dyn Factory>) -> std::process::ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments
+        .test_threads
+        .get_or_insert(RunOptions::default().jobs);
+    let seed = std::env::var("BUS_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let trials = all()
+        .into_iter()
+        .map(|case| {
+            let factory = factory.clone();
+            let missing = missing(&case, &*factory);
+            Trial::test(case.name(), move || {
+                let row = execute(&case, &factory, seed);
+                match row.outcome {
+                    Outcome::Passed | Outcome::NotRun(_) => Ok(()),
+                    Outcome::Failed(text) => {
+                        Err(Failed::from(format!("{text}\nBUS_SEED={}", row.seed)))
+                    }
+                }
+            })
+            .with_kind(missing.map_or_else(String::new, |what| format!("not run: needs {what}")))
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn missing(case: &Case, factory: &dyn Factory) -> Option<String> {
+    let missing: Vec<String> = case
+        .needs()
+        .iter()
+        .filter(|control| !factory.controls().contains(control))
+        .map(|control| format!("{control:?}"))
+        .collect();
+    (!missing.is_empty()).then(|| missing.join(", "))
+}
+
+/// Runs one case on a runtime of its own, so that a case that hangs or leaks disturbs no other.
+fn execute(case: &Case, factory: &Arc<dyn Factory>, seed: Option<u64>) -> Row {
+    let seed = seed.unwrap_or_else(|| rand::rng().random());
+    let begun = Instant::now();
+    let outcome = match missing(case, &**factory) {
+        Some(what) => Outcome::NotRun(format!("needs {what}")),
+        None => drive(case, factory, seed),
+    };
+    Row {
+        clause: case.clause(),
+        case: case.name(),
+        outcome,
+        took: begun.elapsed(),
+        seed,
+    }
+}
+
+fn drive(case: &Case, factory: &Arc<dyn Factory>, seed: u64) -> Outcome {
+    let runtime = if factory.virtual_time() {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+    };
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return Outcome::Failed(format!("no runtime: {error}")),
+    };
+    let namespace = match Namespace::new(format!("c-{:016x}", rand::rng().random::<u64>())) {
+        Ok(namespace) => namespace,
+        Err(error) => return Outcome::Failed(error.to_string()),
+    };
+    let context = Context::new(factory.clone(), namespace, seed);
+    let run = case.run;
+    let outcome = runtime.block_on(async {
+        let running = tokio::spawn(async move { run(context).await });
+        match tokio::time::timeout(case.timeout(), running).await {
+            Err(_) => Outcome::Failed(format!("not finished after {:?}", case.timeout())),
+            Ok(Err(error)) => Outcome::Failed(format!("the case panicked: {error}")),
+            Ok(Ok(Err(violation))) => Outcome::Failed(violation.to_string()),
+            Ok(Ok(Ok(()))) => Outcome::Passed,
+        }
+    });
+    // A case that timed out may have left a task that never yields.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
