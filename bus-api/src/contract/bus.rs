@@ -42,9 +42,9 @@ pub trait Bus: Debug + Send + Sync + 'static {
 
     /// Stores messages; one result each, in input order, once the broker has confirmed.
     ///
-    /// One bad message fails alone. When the returned future is first polled, the whole batch is queued
-    /// towards the broker, in order, before it first waits: calls that are polled in order are stored
-    /// in order, and many of them overlap.
+    /// One bad message fails alone. Batches are queued towards the broker in the order in which their
+    /// futures were first polled, and one batch is not interleaved with another: calls that are polled in
+    /// order are stored in order, and many of them overlap.
     ///
     /// # Errors
     /// Each failed message says whether it was certainly not stored or, marked

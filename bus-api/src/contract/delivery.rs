@@ -38,8 +38,12 @@ pub struct Delivery {
     pub position: Position,
     /// Hand-overs as the broker counts them, 1-based: informative only.
     pub delivery: u32,
-    /// It may have been handed over before. `false` promises that no handler has seen it.
+    /// A handler may have started it before: the adapter cannot rule it out. `false` promises that none
+    /// has, also when it was fetched, handed back or lost on the way.
     pub redelivered: bool,
+    /// With [`Order::PerKey`](crate::Order::PerKey): a failure of this message asked for a delay that has
+    /// not passed; its key rests until then. Without order the adapter itself keeps delayed messages.
+    pub not_before: Option<Instant>,
     /// The [`AttemptRecord`] that the bus stored with it, as stored.
     pub record: Option<Bytes>,
     /// What could not be read, when the wire form was damaged; `message` then holds the raw payload and
@@ -52,8 +56,12 @@ pub struct Delivery {
 pub enum Settlement {
     /// Handled: it never comes again to this subscription.
     Ack,
-    /// Not handled: it comes again, to any member of the same subscription, not before `after`.
-    /// This is nack, retry, defer and hand-back alike.
+    /// Handed back: no handler has failed at it, so it comes again at once, in its old place of the order,
+    /// to any member. The stored record stays, only no longer `started`; `attempt` and `redelivered` are
+    /// what they were before this hand-over.
+    Release,
+    /// Not handled: it comes again to some member of the same subscription, not before `after`. This is
+    /// nack, retry and defer alike.
     Requeue {
         /// Not before this much later; zero is at once.
         after: Duration,
@@ -71,6 +79,9 @@ pub struct Inbound {
     pub receiver: Box<dyn Receiver>,
     /// The settling half.
     pub settler: Arc<dyn Settler>,
+    /// The lease in force: of a durable subscription the one that was stored when it was created may
+    /// win over the one that was asked for.
+    pub lease: Duration,
 }
 
 impl fmt::Debug for Inbound {
@@ -79,13 +90,31 @@ impl fmt::Debug for Inbound {
     }
 }
 
+/// What a subscription hands to its member.
+#[derive(Debug)]
+pub enum Inflow {
+    /// At least one delivery.
+    Deliveries(Vec<Delivery>),
+    /// These are about to go to another member: start none of them, release those that wait (for a
+    /// handler, a lane or a retry in place), and settle what runs, until `by`.
+    Reclaim {
+        /// Which ones.
+        receipts: Vec<Receipt>,
+        /// After this they are lost.
+        by: Instant,
+    },
+    /// These are no longer this member's; they come again, here or elsewhere. Settling them is `Fenced`.
+    Lost(Vec<Receipt>),
+}
+
 /// The receiving half of a subscription.
 #[async_trait]
 pub trait Receiver: Send + 'static {
-    /// Waits for at least one delivery and returns up to `max` (never 0) of them.
+    /// Waits for something to hand over: up to `max` (never 0) deliveries, or news about earlier ones.
     ///
-    /// The adapter holds no more unsettled deliveries for this member than were asked for: what it
-    /// fetches ahead counts.
+    /// What an adapter has fetched and not yet returned is not delivered; it keeps such leases itself and
+    /// bounds the buffer. The core asks for few messages only when nothing else is outstanding, because a
+    /// round trip per message is slow on every broker.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: what it had fetched is returned by the next call, or handed
@@ -95,7 +124,7 @@ pub trait Receiver: Send + 'static {
     /// A broker that is away is waited for, not reported (L3). An error ends the subscription:
     /// `NotFound` when it was deleted, `Closed` after `leave`, `Unsupported` for stored records of a
     /// newer format, `Unauthenticated` or `PermissionDenied` when waiting cannot help.
-    async fn receive(&mut self, max: usize) -> Result<Vec<Delivery>>;
+    async fn receive(&mut self, max: usize) -> Result<Inflow>;
 }
 
 /// The settling half of a subscription. Every method takes a batch and needs one round trip for it
@@ -104,15 +133,25 @@ pub trait Receiver: Send + 'static {
 pub trait Settler: Send + Sync + 'static {
     /// Settles deliveries; one result each, in input order, once the broker has confirmed.
     ///
+    /// The order of first polls is the order of effects. While the broker is away this waits (L3). The core
+    /// sends dead letters in a batch of their own, so that acks do not wait for them, and calls this for no
+    /// broadcast.
+    ///
     /// # Errors
-    /// `Fenced` for a receipt that is no longer this member's; whatever the broker said otherwise. A
-    /// settlement that failed with a retryable error can be tried again with the same receipt.
+    /// `Fenced` for a receipt that is known to be no longer this member's; a broker that does not fence
+    /// may not know. A settlement that failed with a retryable error can be tried again with the same
+    /// receipt.
     ///
     /// # Cancel safety
     /// Dropping the future leaves each delivery either settled or not; trying again is safe.
     async fn settle(&self, batch: Vec<(Receipt, Settlement)>) -> Vec<Result<()>>;
 
     /// Stores records without settling: the started-mark, and failures that are retried in place.
+    ///
+    /// A handler starts only when this has succeeded.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
     async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>>;
 
     /// Renews the leases; called every third of a lease for everything that is held.

@@ -26,7 +26,7 @@ pub use capabilities::{AckDurability, Capabilities, OrderedMembers};
 pub use dead_letter::{
     Cursor, DeadLetter, DeadLetterId, DeadLetterPage, DeadLetterStore, Failure, MAX_FAILURE_BYTES,
 };
-pub use delivery::{Delivery, Inbound, Receipt, Receiver, Settlement, Settler};
+pub use delivery::{Delivery, Inbound, Inflow, Receipt, Receiver, Settlement, Settler};
 pub use format::split_version;
 pub use headers::{Headers, MAX_NAME_BYTES, RESERVED_PREFIXES};
 pub use message::{Message, MessageId, Metadata, Origin, Targeted, TraceContext};
