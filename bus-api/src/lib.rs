@@ -6,6 +6,7 @@ mod connect;
 mod contract;
 mod error;
 mod event;
+mod member;
 
 pub use client::BusClient;
 pub use connect::{BusUrl, HostPort, Options, Provision, Secret, Settings};
