@@ -6,10 +6,11 @@ mod connect;
 mod contract;
 mod error;
 mod event;
+pub mod ids;
 mod member;
 
 pub use client::BusClient;
 pub use connect::{BusUrl, HostPort, Options, Provision, Secret, Settings};
 pub use contract::*;
 pub use error::{Error, ErrorKind, Result};
-pub use event::{Codec, Event, EventType};
+pub use event::*;
