@@ -19,6 +19,13 @@ impl Violation {
             place: Location::caller(),
         }
     }
+
+    /// The same violation with more about it.
+    #[must_use]
+    pub fn because(mut self, reason: impl fmt::Display) -> Self {
+        self.text = format!("{}: {reason}", self.text);
+        self
+    }
 }
 
 impl fmt::Display for Violation {

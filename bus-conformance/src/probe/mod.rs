@@ -1,0 +1,21 @@
+//! The thin layer between the cases and the bus: events that check themselves, books that count
+//! exactly, and waiting that works on a virtual clock as on a real one.
+//!
+//! Cases ask the public API for as much as they can; what needs the adapter alone uses
+//! [`Client::connection`](crate::context::Client).
+
+mod bounds;
+mod inbox;
+mod ledger;
+mod note;
+mod pump;
+mod time;
+mod want;
+
+pub(crate) use bounds::Bounds;
+pub(crate) use inbox::{Inbox, Token, ack_all, numbers};
+pub(crate) use ledger::{Books, Ledger};
+pub(crate) use note::{Note, notes};
+pub(crate) use pump::Pump;
+pub(crate) use time::{PATIENCE, QUIET, eventually, ms, secs, within};
+pub(crate) use want::{Want, broadcast, group};

@@ -1,0 +1,77 @@
+//! A member that works in the background.
+
+use std::future::Future;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::outcome::Violation;
+use crate::probe::inbox::{Inbox, Token};
+use crate::probe::ledger::Ledger;
+use crate::probe::time::{PATIENCE, within};
+
+/// A member that works in the background until it is told to leave.
+#[derive(Debug)]
+pub(crate) struct Pump {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<Inbox, Violation>>,
+}
+
+impl Pump {
+    /// A member that acks whatever comes and enters it.
+    pub(crate) fn acking(name: impl Into<String>, inbox: Inbox, ledger: &Ledger) -> Self {
+        let (name, ledger) = (name.into(), ledger.clone());
+        Self::handling(inbox, move |token| {
+            ledger.deliver(&name, &token);
+            let ledger = ledger.clone();
+            async move {
+                let number = token.number();
+                token.ack().await?;
+                ledger.ack(number);
+                Ok(())
+            }
+        })
+    }
+
+    /// A member that does `handle` with one delivery after the other.
+    pub(crate) fn handling<F, Fut>(mut inbox: Inbox, mut handle: F) -> Self
+    where
+        F: FnMut(Token) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), Violation>> + Send,
+    {
+        let (stop, mut stopped) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            loop {
+                let next = tokio::select! {
+                    biased;
+                    _ = stopped.wait_for(|stop| *stop) => return Ok(inbox),
+                    next = inbox.raw() => next,
+                };
+                match next {
+                    Some(Ok(token)) => handle(token).await?,
+                    Some(Err(error)) => return Err(error.into()),
+                    None => return Err(Violation::new("the subscription ended")),
+                }
+            }
+        });
+        Self { stop, task }
+    }
+
+    /// Stops taking and returns the inbox, still joined.
+    pub(crate) async fn stop(self) -> Result<Inbox, Violation> {
+        self.stop.send_replace(true);
+        within(PATIENCE, "a member stops", self.task)
+            .await?
+            .map_err(Violation::new)?
+    }
+
+    /// Stops taking and leaves in order.
+    pub(crate) async fn leave(self) -> Result<(), Violation> {
+        self.stop().await?.leave().await
+    }
+
+    /// Drops the member as it stands, with what it holds.
+    pub(crate) fn abort(self) {
+        self.task.abort();
+    }
+}

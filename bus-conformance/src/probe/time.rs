@@ -1,0 +1,61 @@
+//! Waiting for conditions, on the clock that the runtime has.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::outcome::Violation;
+
+/// How long a case waits for something that has to come. It covers what the contract grants to the
+/// slowest transport (T3: 10 s) on a busy machine; nothing waits for it when all is well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a case listens for something that must not come. A wrong implementation that is slower than
+/// this is caught by the counts of a later step or of another run, not by this silence alone.
+pub(crate) const QUIET: Duration = Duration::from_millis(400);
+
+/// Milliseconds.
+pub(crate) const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Seconds.
+pub(crate) const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// The output of `future`, which has to come within `limit`.
+#[track_caller]
+pub(crate) fn within<T>(
+    limit: Duration,
+    what: impl Display,
+    future: impl Future<Output = T>,
+) -> impl Future<Output = Result<T, Violation>> {
+    let late = Violation::new(format_args!("{what}: not within {limit:?}"));
+    async move { timeout(limit, future).await.map_err(|_| late) }
+}
+
+/// Waits until `check` holds, at most [`PATIENCE`].
+#[track_caller]
+pub(crate) fn eventually<F, Fut>(
+    what: impl Display,
+    mut check: F,
+) -> impl Future<Output = Result<(), Violation>>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<bool, Violation>>,
+{
+    let late = Violation::new(format_args!("{what}: not within {PATIENCE:?}"));
+    async move {
+        let deadline = Instant::now() + PATIENCE;
+        while !check().await? {
+            if Instant::now() >= deadline {
+                return Err(late);
+            }
+            sleep(ms(20)).await;
+        }
+        Ok(())
+    }
+}
