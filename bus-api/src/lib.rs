@@ -8,9 +8,11 @@ mod error;
 mod event;
 pub mod ids;
 mod member;
+pub mod telemetry;
 
-pub use client::BusClient;
+pub use client::{BusClient, Confirmed, Direct, Publish};
 pub use connect::{BusUrl, HostPort, Options, Provision, Secret, Settings};
 pub use contract::*;
 pub use error::{Error, ErrorKind, Result};
 pub use event::*;
+pub use telemetry::TraceHook;

@@ -1,9 +1,21 @@
 //! What all handles of one connection share.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
+
+use super::life::{Life, Participant, Stage, closed};
+use super::tries::Tries;
+use super::window::{Room, Window};
+use crate::clock;
 use crate::connect::Settings;
-use crate::contract::{Bus, Capabilities};
+use crate::contract::{Bus, Capabilities, Message, Metadata, Published};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Codecs;
+use crate::ids;
+use crate::telemetry::{self, PublishMeters, TraceHook};
 
 /// What all handles of one connection share.
 #[derive(Debug)]
@@ -11,14 +23,144 @@ pub(crate) struct Core {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) capabilities: Capabilities,
     pub(crate) settings: Settings,
+    pub(crate) codecs: Codecs,
+    pub(crate) trace_hook: Option<Arc<dyn TraceHook>>,
+    pub(crate) meters: PublishMeters,
+    pub(crate) life: Life,
+    pub(crate) window: Window,
 }
 
 impl Core {
-    pub(crate) fn new(bus: Arc<dyn Bus>, settings: Settings) -> Self {
+    pub(crate) fn new(
+        bus: Arc<dyn Bus>,
+        settings: Settings,
+        codecs: Codecs,
+        trace_hook: Option<Arc<dyn TraceHook>>,
+    ) -> Self {
         Self {
             capabilities: bus.capabilities(),
+            meters: PublishMeters::new(bus.name()),
+            life: Life::new(),
+            window: Window::new(settings.window, settings.window_bytes),
             bus,
             settings,
+            codecs,
+            trace_hook,
         }
     }
+
+    /// The name of the transport.
+    pub(crate) fn transport(&self) -> &'static str {
+        self.bus.name()
+    }
+
+    /// Registers a worker, a stream or a responder: `close` tells it to drain and waits for it.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub(crate) fn enter(&self) -> Result<Participant> {
+        self.life.enter()
+    }
+
+    /// # Errors
+    /// `Closed` after `close`. While participants drain, their handlers can still publish.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.life.stage() == Stage::Closed {
+            return Err(closed());
+        }
+        Ok(())
+    }
+
+    /// Metadata of a message made now: a new id, the configured source, the current trace context.
+    pub(crate) fn metadata(&self) -> Metadata {
+        let mut metadata = Metadata::new(
+            ids::next(),
+            Arc::clone(&self.settings.source),
+            whole_micros(clock::now()),
+        );
+        metadata.trace = self.trace_hook.as_ref().and_then(|hook| hook.current());
+        metadata
+    }
+
+    /// Waits for room in the window of this connection.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub(crate) async fn room(&self, message: &Message) -> Result<Room> {
+        self.check_open()?;
+        let room = self.window.room(message.size()).await.ok_or_else(closed)?;
+        // It may have been closed while this waited.
+        self.check_open()?;
+        Ok(room)
+    }
+
+    /// Room in the window of this connection, now.
+    ///
+    /// # Errors
+    /// `Closed`, `Throttled`.
+    pub(crate) fn try_room(&self, message: &Message) -> Result<Room> {
+        self.check_open()?;
+        self.window.try_room(message.size()).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Throttled,
+                "as many publishes are outstanding as `window` and `window_bytes` allow",
+            )
+        })
+    }
+
+    /// The account of tries of a message that is about to be sent.
+    pub(crate) fn tries(&self, message: &Message) -> Tries {
+        let dedup_window = self
+            .capabilities
+            .dedup
+            .then_some(self.settings.dedup_window);
+        Tries::new(message, self.settings.publish_timeout, dedup_window)
+    }
+
+    /// Hands one batch to the adapter: one result each, in order, at the latest at `deadline`.
+    pub(crate) async fn send(
+        &self,
+        batch: Vec<Message>,
+        deadline: Instant,
+    ) -> Vec<Result<Published>> {
+        let expected = batch.len();
+        let span = telemetry::publish_span(self.transport(), &batch);
+        let started = Instant::now();
+        let call = self.bus.publish(batch).instrument(span.clone());
+        let mut results = match timeout_at(deadline, call).await {
+            Ok(results) => results,
+            Err(_) => {
+                let error = Error::new(
+                    ErrorKind::Timeout,
+                    "the broker did not confirm within `publish_timeout`",
+                )
+                .transport(self.transport())
+                .indeterminate();
+                vec![Err(error); expected]
+            }
+        };
+        self.meters.seconds.record(started.elapsed());
+        if results.len() != expected {
+            let error = Error::new(
+                ErrorKind::Internal,
+                "the adapter did not answer for every message of a batch",
+            )
+            .transport(self.transport())
+            .indeterminate();
+            results.resize(expected, Err(error));
+        }
+        if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
+            telemetry::failed(&span, error);
+        }
+        results
+    }
+}
+
+/// Whole microseconds: what CloudEvents `time` holds on every transport.
+pub(super) fn whole_micros(time: SystemTime) -> SystemTime {
+    let nanos = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .subsec_nanos();
+    time - Duration::from_nanos(u64::from(nanos % 1_000))
 }

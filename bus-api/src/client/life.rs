@@ -1,0 +1,107 @@
+//! Open, draining, closed.
+
+use tokio::sync::watch;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Where a connection is in its life; it only moves forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Everything works.
+    Open,
+    /// Participants (workers, streams, responders) finish; handlers may still publish, nothing new joins.
+    Draining,
+    /// Every call returns `Closed`.
+    Closed,
+}
+
+/// The stage of a connection, and its live participants.
+#[derive(Debug)]
+pub(crate) struct Life {
+    stage: watch::Sender<Stage>,
+    participants: watch::Sender<usize>,
+}
+
+/// A live participant: `close` waits until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Participant {
+    participants: watch::Sender<usize>,
+    stage: watch::Receiver<Stage>,
+}
+
+impl Life {
+    pub(crate) fn new() -> Self {
+        Self {
+            stage: watch::Sender::new(Stage::Open),
+            participants: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    /// Registers a participant.
+    ///
+    /// # Errors
+    /// `Closed` once draining has begun.
+    pub(crate) fn enter(&self) -> Result<Participant> {
+        self.participants.send_modify(|count| *count += 1);
+        let participant = Participant {
+            participants: self.participants.clone(),
+            stage: self.stage.subscribe(),
+        };
+        // Counted before the stage is read: a `close` that is not seen here sees the participant.
+        if self.stage() == Stage::Open {
+            Ok(participant)
+        } else {
+            Err(closed())
+        }
+    }
+
+    pub(crate) fn advance(&self, to: Stage) {
+        self.stage.send_if_modified(|stage| {
+            let forward = *stage < to;
+            if forward {
+                *stage = to;
+            }
+            forward
+        });
+    }
+
+    /// Waits until every participant has left.
+    pub(crate) async fn deserted(&self) {
+        // The sender is owned by self, so that the channel cannot end.
+        let _ = self
+            .participants
+            .subscribe()
+            .wait_for(|count| *count == 0)
+            .await;
+    }
+
+    pub(crate) fn participants(&self) -> usize {
+        *self.participants.borrow()
+    }
+}
+
+impl Participant {
+    /// Resolves when the participant shall stop fetching and drain: the bus is being closed.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn draining(&mut self) {
+        // An error is a connection that is gone altogether.
+        let _ = self.stage.wait_for(|stage| *stage != Stage::Open).await;
+    }
+}
+
+impl Drop for Participant {
+    fn drop(&mut self) {
+        self.participants
+            .send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+/// The answer of everything that is closed.
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the bus was closed")
+}
