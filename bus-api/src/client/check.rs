@@ -24,7 +24,9 @@ pub(crate) fn check(message: &Message, capabilities: &Capabilities) -> Result<()
     if beside > MAX_HEADER_BYTES {
         return Err(at_fault(Error::new(
             ErrorKind::TooLarge,
-            format!("key, headers and attributes have {beside} bytes; up to {MAX_HEADER_BYTES} fit"),
+            format!(
+                "key, headers and attributes have {beside} bytes; up to {MAX_HEADER_BYTES} fit"
+            ),
         )));
     }
     if let Some(dedup_id) = &message.dedup_id {

@@ -161,9 +161,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_broker_s_delay_is_honoured_and_ends_at_the_deadline() {
-        let asks = |secs| {
-            Error::new(ErrorKind::Throttled, "full").retry_after(Duration::from_secs(secs))
-        };
+        let asks =
+            |secs| Error::new(ErrorKind::Throttled, "full").retry_after(Duration::from_secs(secs));
         let mut tries = tries(false, false);
         match tries.judge(asks(5)) {
             Verdict::Again(delay, _) => assert_eq!(delay, Duration::from_secs(5)),
