@@ -9,6 +9,7 @@ mod cases;
 mod context;
 mod factory;
 mod outcome;
+mod planted;
 #[allow(dead_code, unused_imports, reason = "cases are being written")]
 mod probe;
 mod report;
@@ -18,5 +19,6 @@ pub use case::{Case, Clause, all, find};
 pub use context::Context;
 pub use factory::{Connection, Control, Disturb, Factory, Foreign, Transport};
 pub use outcome::{Outcome, Violation};
+pub use planted::{Plant, plants};
 pub use report::{Report, Row};
 pub use runner::{RunOptions, main, run};

@@ -115,7 +115,7 @@ fn missing(case: &Case, factory: &dyn Factory) -> Option<String> {
 }
 
 /// Runs one case on a runtime of its own, so that a case that hangs or leaks disturbs no other.
-fn execute(case: &Case, factory: &Arc<dyn Factory>, seed: Option<u64>) -> Row {
+pub(crate) fn execute(case: &Case, factory: &Arc<dyn Factory>, seed: Option<u64>) -> Row {
     let seed = seed.unwrap_or_else(|| rand::rng().random());
     let begun = Instant::now();
     let outcome = match missing(case, &**factory) {

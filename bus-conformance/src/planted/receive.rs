@@ -1,0 +1,234 @@
+//! Bugs of receiving.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bus_api::{
+    AttemptRecord, Delivery, Inflow, MessageId, Receiver, Result, Settlement, Settler,
+    SubscriptionSpec,
+};
+
+use crate::planted::bug::Bug;
+use crate::planted::{Plant, plant};
+
+pub(crate) fn plants() -> Vec<Plant> {
+    vec![
+        plant!(
+            AcksEarly,
+            "acks when it hands over",
+            "a6_what_a_dead_member_held_comes_again"
+        ),
+        plant!(
+            SwapsOneKey,
+            "swaps neighbours of one key",
+            "o1_one_key_is_handled_in_published_order"
+        ),
+        plant!(
+            OverFetches,
+            "fetches more than was asked for",
+            "o3_no_more_than_max_in_flight_are_outstanding"
+        ),
+        plant!(
+            LosesOnCancel,
+            "loses what it had fetched when it is cancelled",
+            "l2_a_cancelled_next_loses_nothing"
+        ),
+        plant!(
+            NewIdOnRedelivery,
+            "gives a redelivery another id",
+            "i1_the_id_is_the_same_on_every_redelivery"
+        ),
+        plant!(
+            ForgetsRecord,
+            "forgets the attempts so far",
+            "a7_failures_raise_the_attempt"
+        ),
+        plant!(
+            NewerIsEmpty,
+            "takes a record of a newer format for none",
+            "v3_a_newer_record_stops_without_settling"
+        ),
+        plant!(
+            CountsDeliveries,
+            "takes the broker's counter for the attempt",
+            "r7_drains_leave_the_attempt_alone"
+        ),
+        plant!(
+            SkipsMalformed,
+            "settles what it cannot read unseen",
+            "p6_a_malformed_message_is_dead_lettered"
+        ),
+    ]
+}
+
+/// Settles deliveries behind everybody's back.
+pub(super) fn settle_unseen(settler: &Arc<dyn Settler>, deliveries: Vec<Delivery>) {
+    if deliveries.is_empty() {
+        return;
+    }
+    let settler = settler.clone();
+    let batch = deliveries
+        .into_iter()
+        .map(|delivery| (delivery.receipt, Settlement::Ack))
+        .collect();
+    tokio::spawn(async move { settler.settle(batch).await });
+}
+
+#[derive(Debug, Default)]
+struct AcksEarly;
+
+#[async_trait]
+impl Bug for AcksEarly {
+    fn deliver(
+        &self,
+        _: &SubscriptionSpec,
+        settler: &Arc<dyn Settler>,
+        honest: Vec<Delivery>,
+    ) -> Vec<Delivery> {
+        settle_unseen(settler, honest.clone());
+        honest
+    }
+}
+
+#[derive(Debug, Default)]
+struct SwapsOneKey;
+
+impl Bug for SwapsOneKey {
+    fn deliver(
+        &self,
+        _: &SubscriptionSpec,
+        _: &Arc<dyn Settler>,
+        mut honest: Vec<Delivery>,
+    ) -> Vec<Delivery> {
+        for index in 1..honest.len() {
+            if honest[index].message.key.is_some()
+                && honest[index].message.key == honest[index - 1].message.key
+            {
+                honest.swap(index, index - 1);
+                break;
+            }
+        }
+        honest
+    }
+}
+
+#[derive(Debug, Default)]
+struct OverFetches;
+
+#[async_trait]
+impl Bug for OverFetches {
+    async fn receive(&self, receiver: &mut dyn Receiver, max: usize) -> Result<Inflow> {
+        receiver.receive(max.saturating_mul(10)).await
+    }
+}
+
+#[derive(Debug, Default)]
+struct LosesOnCancel;
+
+#[async_trait]
+impl Bug for LosesOnCancel {
+    async fn receive(&self, receiver: &mut dyn Receiver, max: usize) -> Result<Inflow> {
+        let inflow = receiver.receive(max).await;
+        // Whoever is cancelled here has taken messages and dropped them.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        inflow
+    }
+}
+
+#[derive(Debug, Default)]
+struct NewIdOnRedelivery;
+
+impl Bug for NewIdOnRedelivery {
+    fn deliver(
+        &self,
+        _: &SubscriptionSpec,
+        _: &Arc<dyn Settler>,
+        mut honest: Vec<Delivery>,
+    ) -> Vec<Delivery> {
+        for delivery in honest.iter_mut().filter(|delivery| delivery.delivery > 1) {
+            let mut message = (*delivery.message).clone();
+            message.metadata.id = MessageId::new(&format!("{}-again", message.metadata.id));
+            delivery.message = Arc::new(message);
+        }
+        honest
+    }
+}
+
+#[derive(Debug, Default)]
+struct ForgetsRecord;
+
+impl Bug for ForgetsRecord {
+    fn deliver(
+        &self,
+        _: &SubscriptionSpec,
+        _: &Arc<dyn Settler>,
+        mut honest: Vec<Delivery>,
+    ) -> Vec<Delivery> {
+        for delivery in &mut honest {
+            delivery.record = None;
+        }
+        honest
+    }
+}
+
+#[derive(Debug, Default)]
+struct NewerIsEmpty;
+
+impl Bug for NewerIsEmpty {
+    fn deliver(
+        &self,
+        _: &SubscriptionSpec,
+        _: &Arc<dyn Settler>,
+        mut honest: Vec<Delivery>,
+    ) -> Vec<Delivery> {
+        for delivery in &mut honest {
+            delivery.record = delivery
+                .record
+                .take()
+                .filter(|stored| AttemptRecord::decode(stored).is_ok());
+        }
+        honest
+    }
+}
+
+#[derive(Debug, Default)]
+struct CountsDeliveries(Mutex<std::collections::HashMap<bus_api::Position, u32>>);
+
+impl Bug for CountsDeliveries {
+    fn deliver(
+        &self,
+        _: &SubscriptionSpec,
+        _: &Arc<dyn Settler>,
+        mut honest: Vec<Delivery>,
+    ) -> Vec<Delivery> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for delivery in &mut honest {
+            let count = counts.entry(delivery.position.clone()).or_default();
+            let record = AttemptRecord {
+                failures: *count,
+                ..AttemptRecord::default()
+            };
+            delivery.record = (*count > 0).then(|| record.encode());
+            *count += 1;
+        }
+        honest
+    }
+}
+
+#[derive(Debug, Default)]
+struct SkipsMalformed;
+
+impl Bug for SkipsMalformed {
+    fn deliver(
+        &self,
+        _: &SubscriptionSpec,
+        settler: &Arc<dyn Settler>,
+        honest: Vec<Delivery>,
+    ) -> Vec<Delivery> {
+        let (malformed, readable) = honest
+            .into_iter()
+            .partition(|delivery| delivery.malformed.is_some());
+        settle_unseen(settler, malformed);
+        readable
+    }
+}
