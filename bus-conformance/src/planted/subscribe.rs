@@ -100,8 +100,12 @@ macro_rules! changes_spec {
 
         #[async_trait]
         impl Bug for $name {
-            async fn subscribe(&self, bus: &Arc<dyn Bus>, mut $spec: SubscriptionSpec) -> Result<Inbound> {
-                $change
+            async fn subscribe(
+                &self,
+                bus: &Arc<dyn Bus>,
+                mut $spec: SubscriptionSpec,
+            ) -> Result<Inbound> {
+                let () = $change;
                 bus.subscribe($spec).await
             }
         }
