@@ -9,6 +9,7 @@ mod event;
 pub mod ids;
 mod member;
 pub mod telemetry;
+mod worker;
 
 pub use client::{BusClient, Confirmed, Direct, Publish};
 pub use connect::{BusUrl, HostPort, Options, Provision, Secret, Settings};
@@ -16,3 +17,4 @@ pub use contract::*;
 pub use error::{Error, ErrorKind, Result};
 pub use event::*;
 pub use telemetry::TraceHook;
+pub use worker::*;
