@@ -102,7 +102,12 @@ impl BreakerState {
     }
 
     /// A handler ended at `now`. Returns how long to defer the message instead of counting its failure.
-    pub(crate) fn ended(&mut self, probe: bool, unavailable: bool, now: Instant) -> Option<Duration> {
+    pub(crate) fn ended(
+        &mut self,
+        probe: bool,
+        unavailable: bool,
+        now: Instant,
+    ) -> Option<Duration> {
         let pause = self.breaker.pause;
         let away = Phase::Away(now.checked_add(pause).unwrap_or(now));
         match self.phase {
@@ -141,7 +146,11 @@ mod tests {
             assert_eq!(state.ended(false, unavailable, now), None);
             assert_eq!(state.gate(now), Gate::Open);
         }
-        assert_eq!(state.ended(false, true, now), None, "the one that opens it counts");
+        assert_eq!(
+            state.ended(false, true, now),
+            None,
+            "the one that opens it counts"
+        );
         assert_eq!(state.gate(now), Gate::Until(now + PAUSE));
     }
 
@@ -155,7 +164,11 @@ mod tests {
         assert_eq!(state.gate(later), Gate::Probe);
         state.probing();
         assert_eq!(state.gate(later), Gate::Wait);
-        assert_eq!(state.ended(true, true, later), Some(PAUSE), "a failed probe costs no attempt");
+        assert_eq!(
+            state.ended(true, true, later),
+            Some(PAUSE),
+            "a failed probe costs no attempt"
+        );
         assert_eq!(state.gate(later), Gate::Until(later + PAUSE));
         let later = later + PAUSE;
         state.probing();

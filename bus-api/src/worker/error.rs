@@ -105,7 +105,9 @@ impl HandlerError {
         let mut next: Option<&(dyn StdError + 'static)> = Some(&*self.error);
         std::iter::from_fn(move || {
             let error = next?;
-            next = error.source();
+            // An I/O error made of another one passes over it in `source`.
+            let inside = error.downcast_ref().and_then(std::io::Error::get_ref);
+            next = inside.map_or_else(|| error.source(), |inside| Some(inside));
             Some(error)
         })
     }

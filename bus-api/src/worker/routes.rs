@@ -73,7 +73,11 @@ impl Routes {
     pub(crate) fn new(routes: Vec<Route>) -> Result<Self> {
         let (mut events, mut requests) = (Index::default(), Index::default());
         for (number, route) in routes.iter().enumerate() {
-            let index = if route.answers { &mut requests } else { &mut events };
+            let index = if route.answers {
+                &mut requests
+            } else {
+                &mut events
+            };
             index.add(number, &route.types)?;
         }
         Ok(Self {
@@ -97,7 +101,11 @@ impl Routes {
 
     /// The topics of all types that are handled, each once.
     pub(crate) fn patterns(&self, answers: bool) -> Vec<Pattern> {
-        let index = if answers { &self.requests } else { &self.events };
+        let index = if answers {
+            &self.requests
+        } else {
+            &self.events
+        };
         let mut patterns: Vec<Pattern> = Vec::new();
         for (event_type, _) in &index.types {
             if !patterns.contains(&event_type.pattern) {
@@ -190,12 +198,17 @@ mod tests {
     }
 
     fn message(topic: &str, event_type: Option<&str>) -> Message {
-        let mut metadata = Metadata::new(MessageId::new("1"), "test".into(), SystemTime::UNIX_EPOCH);
+        let mut metadata =
+            Metadata::new(MessageId::new("1"), "test".into(), SystemTime::UNIX_EPOCH);
         metadata.event_type = event_type.map(|name| name.to_owned().into());
         Message::new(Topic::new(topic).unwrap(), metadata, Bytes::new())
     }
 
-    fn found(routes: &Routes, topic: &str, event_type: Option<&str>) -> Option<(usize, Option<String>)> {
+    fn found(
+        routes: &Routes,
+        topic: &str,
+        event_type: Option<&str>,
+    ) -> Option<(usize, Option<String>)> {
         let message = message(topic, event_type);
         let found = routes.of_event(&message)?;
         Some((found.route, found.matched.map(str::to_owned)))
@@ -203,9 +216,17 @@ mod tests {
 
     #[test]
     fn the_type_and_its_names_of_old_find_the_handler() {
-        let routes = Routes::new(vec![route(&[("a", "t.a")]), route(&[("b", "t.b"), ("c", "t.c")])]).unwrap();
+        let routes = Routes::new(vec![
+            route(&[("a", "t.a")]),
+            route(&[("b", "t.b"), ("c", "t.c")]),
+        ])
+        .unwrap();
         for (name, expected) in [("a", 0), ("old.a", 0), ("b", 1), ("old.c", 1)] {
-            assert_eq!(found(&routes, "elsewhere", Some(name)), Some((expected, None)), "{name}");
+            assert_eq!(
+                found(&routes, "elsewhere", Some(name)),
+                Some((expected, None)),
+                "{name}"
+            );
         }
         assert_eq!(found(&routes, "t.a", Some("unknown")), None);
         assert_eq!(routes.patterns(false).len(), 3);
@@ -223,7 +244,11 @@ mod tests {
         assert_eq!(found(&routes, "t.a", None), Some((0, Some("a".into()))));
         assert_eq!(found(&routes, "t.1.b", None), None, "two handlers cover it");
         assert_eq!(found(&routes, "t.1.c", None), Some((2, Some("c".into()))));
-        assert_eq!(found(&routes, "u.1", None), Some((2, None)), "one handler, two types");
+        assert_eq!(
+            found(&routes, "u.1", None),
+            Some((2, None)),
+            "one handler, two types"
+        );
         assert_eq!(found(&routes, "v", None), None);
     }
 
