@@ -1,9 +1,11 @@
 //! One live participant of a subscription, and the deliveries in its hands.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::time::Duration;
 
 use bus_api::{Envelope, Error, Raw};
+use bytes::Bytes;
 
 use crate::context::Client;
 use crate::outcome::Violation;
@@ -18,10 +20,16 @@ pub(crate) struct Inbox {
     want: Want,
 }
 
-/// A delivery in the hands of a case.
+/// A delivery of any message in the hands of a case.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    envelope: Envelope<Raw>,
+}
+
+/// A delivery of a note.
 #[derive(Debug)]
 pub(crate) struct Token {
-    envelope: Envelope<Raw>,
+    parcel: Parcel,
     note: Note,
 }
 
@@ -38,8 +46,30 @@ impl Client {
 
 impl Inbox {
     /// The next delivery or the error that ended the subscription; `None` after its end. Cancel safe.
-    pub(crate) async fn raw(&mut self) -> Option<Result<Token, Error>> {
+    pub(crate) async fn raw(&mut self) -> Option<Result<Parcel, Error>> {
         None
+    }
+
+    /// The next delivery of whatever was published, which has to come.
+    #[track_caller]
+    pub(crate) fn parcel(&mut self) -> impl Future<Output = Result<Parcel, Violation>> {
+        self.parcel_within(PATIENCE)
+    }
+
+    #[track_caller]
+    fn parcel_within(
+        &mut self,
+        limit: Duration,
+    ) -> impl Future<Output = Result<Parcel, Violation>> {
+        let ended = Violation::new(format_args!("the subscription {:?} ended", self.want));
+        let next = within(limit, "a delivery", self.raw());
+        async move {
+            match next.await? {
+                Some(Ok(parcel)) => Ok(parcel),
+                Some(Err(error)) => Err(ended.because(error)),
+                None => Err(ended),
+            }
+        }
     }
 
     /// The next delivery, which has to come.
@@ -54,15 +84,24 @@ impl Inbox {
         &mut self,
         limit: Duration,
     ) -> impl Future<Output = Result<Token, Violation>> {
-        let ended = Violation::new(format_args!("the subscription {:?} ended", self.want));
-        let next = within(limit, "a delivery", self.raw());
-        async move {
-            match next.await? {
-                Some(Ok(token)) => Ok(token),
-                Some(Err(error)) => Err(ended.because(error)),
-                None => Err(ended),
+        let parcel = self.parcel_within(limit);
+        async move { parcel.await?.token() }
+    }
+
+    /// The error that the subscription ends with, which has to come; deliveries before it are dropped.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> impl Future<Output = Result<Error, Violation>> {
+        let silent = Violation::new("the subscription ended without an error");
+        let ended = within(PATIENCE, "the end of a subscription", async move {
+            loop {
+                match self.raw().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Some(error),
+                    None => return None,
+                }
             }
-        }
+        });
+        async move { ended.await?.ok_or(silent) }
     }
 
     /// Takes `count` deliveries and holds them.
@@ -111,10 +150,10 @@ impl Inbox {
         async move {
             match tokio::time::timeout(long, self.raw()).await {
                 Err(_) => Ok(()),
-                Ok(Some(Ok(token))) => Err(came.because(format_args!(
+                Ok(Some(Ok(parcel))) => Err(came.because(format_args!(
                     "{:?}, attempt {}",
-                    token.note(),
-                    token.attempt()
+                    parcel.envelope.event,
+                    parcel.attempt()
                 ))),
                 Ok(Some(Err(error))) => Err(ended.because(error)),
                 Ok(None) => Err(ended),
@@ -128,17 +167,7 @@ impl Inbox {
     }
 }
 
-impl Token {
-    /// The note.
-    pub(crate) fn note(&self) -> &Note {
-        &self.note
-    }
-
-    /// Its number.
-    pub(crate) fn number(&self) -> u64 {
-        self.note.number
-    }
-
+impl Parcel {
     /// Everything that came along.
     pub(crate) fn envelope(&self) -> &Envelope<Raw> {
         &self.envelope
@@ -147,6 +176,22 @@ impl Token {
     /// The attempt that this is.
     pub(crate) fn attempt(&self) -> u32 {
         self.envelope.attempt
+    }
+
+    /// The payload as it arrived.
+    pub(crate) fn payload(&self) -> &Bytes {
+        &self.envelope.event.payload
+    }
+
+    /// The delivery of a note.
+    pub(crate) fn token(self) -> Result<Token, Violation> {
+        let envelope = &self.envelope;
+        let note = Note::read(
+            &envelope.topic,
+            envelope.key.as_ref(),
+            &envelope.event.payload,
+        )?;
+        Ok(Token { parcel: self, note })
     }
 
     /// Acks; returns when the broker has confirmed.
@@ -162,6 +207,41 @@ impl Token {
     /// Nacks for redelivery not before `delay`.
     pub(crate) async fn nack_after(self, _delay: Duration) -> Result<(), Violation> {
         Ok(())
+    }
+}
+
+impl Token {
+    /// The note.
+    pub(crate) fn note(&self) -> &Note {
+        &self.note
+    }
+
+    /// Its number.
+    pub(crate) fn number(&self) -> u64 {
+        self.note.number
+    }
+
+    /// Acks; returns when the broker has confirmed.
+    pub(crate) async fn ack(self) -> Result<(), Violation> {
+        self.parcel.ack().await
+    }
+
+    /// Nacks for redelivery at once; returns when the broker has confirmed.
+    pub(crate) async fn nack(self) -> Result<(), Violation> {
+        self.parcel.nack().await
+    }
+
+    /// Nacks for redelivery not before `delay`.
+    pub(crate) async fn nack_after(self, delay: Duration) -> Result<(), Violation> {
+        self.parcel.nack_after(delay).await
+    }
+}
+
+impl Deref for Token {
+    type Target = Parcel;
+
+    fn deref(&self) -> &Parcel {
+        &self.parcel
     }
 }
 

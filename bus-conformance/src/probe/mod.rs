@@ -13,7 +13,7 @@ mod time;
 mod want;
 
 pub(crate) use bounds::Bounds;
-pub(crate) use inbox::{Inbox, Token, ack_all, numbers};
+pub(crate) use inbox::{Inbox, Parcel, Token, ack_all, numbers};
 pub(crate) use ledger::{Books, Ledger};
 pub(crate) use note::{Note, notes};
 pub(crate) use pump::Pump;

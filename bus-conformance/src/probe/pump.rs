@@ -48,7 +48,7 @@ impl Pump {
                     next = inbox.raw() => next,
                 };
                 match next {
-                    Some(Ok(token)) => handle(token).await?,
+                    Some(Ok(parcel)) => handle(parcel.token()?).await?,
                     Some(Err(error)) => return Err(error.into()),
                     None => return Err(Violation::new("the subscription ended")),
                 }
