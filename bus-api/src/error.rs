@@ -303,6 +303,13 @@ impl fmt::Debug for Error {
     }
 }
 
+impl From<std::convert::Infallible> for Error {
+    /// So that what cannot fail can be given where something that can is expected.
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0

@@ -11,7 +11,10 @@ mod member;
 pub mod telemetry;
 mod worker;
 
-pub use client::{BusClient, Confirmed, Direct, Publish};
+pub use client::{
+    Ask, BusClient, Confirmed, Connector, Direct, Ordered, Publish, PublishBatch,
+    PublishConfirmation, Publisher, RemoteFailure, Subscriptions,
+};
 pub use connect::{BusUrl, HostPort, Options, Provision, Secret, Settings};
 pub use contract::*;
 pub use error::{Error, ErrorKind, Result};

@@ -160,6 +160,30 @@ impl FromStr for BusUrl {
     }
 }
 
+impl TryFrom<&str> for BusUrl {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl TryFrom<&String> for BusUrl {
+    type Error = Error;
+
+    fn try_from(text: &String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for BusUrl {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
 fn parse_hosts(text: &str) -> Result<Vec<HostPort>> {
     if text.is_empty() {
         return Ok(Vec::new());

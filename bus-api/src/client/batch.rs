@@ -1,0 +1,122 @@
+//! Publishing many messages and waiting for all.
+
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::check;
+use super::core::Core;
+use super::engine::Engine;
+use super::publish::Confirmed;
+use super::window::Room;
+use crate::contract::Message;
+use crate::error::Result;
+use crate::event::Event;
+
+/// A batch on its way, made by [`BusClient::publish_batch`](crate::BusClient::publish_batch). The events
+/// were encoded when it was made; nothing is sent before it is awaited.
+#[must_use = "nothing is published until it is awaited"]
+#[derive(Debug)]
+pub struct PublishBatch {
+    core: Arc<Core>,
+    drafts: Vec<Result<Message>>,
+}
+
+impl PublishBatch {
+    pub(super) fn new<'a, E: Event>(
+        core: &Arc<Core>,
+        events: impl IntoIterator<Item = &'a E>,
+    ) -> Self {
+        let codec = core.codecs.default_codec();
+        Self {
+            drafts: events
+                .into_iter()
+                .map(|event| event.to_message(codec.as_ref(), core.metadata()))
+                .collect(),
+            core: Arc::clone(core),
+        }
+    }
+}
+
+impl IntoFuture for PublishBatch {
+    type Output = Vec<Result<Confirmed>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    /// One result per event, in input order (P3); one bad event fails alone. Order and retries are those
+    /// of a [`Publisher`](crate::Publisher).
+    ///
+    /// # Cancel safety
+    /// Dropped, any part of the batch may be stored. No other message is touched.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(publish_all(self.core, self.drafts))
+    }
+}
+
+/// Publishes `drafts` in order: one result each, in input order.
+pub(crate) async fn publish_all(
+    core: Arc<Core>,
+    drafts: Vec<Result<Message>>,
+) -> Vec<Result<Confirmed>> {
+    let mut sending = Sending {
+        engine: Engine::new(Arc::clone(&core)),
+        results: drafts.iter().map(|_| None).collect(),
+    };
+    for (index, draft) in drafts.into_iter().enumerate() {
+        let checked = draft.and_then(|message| {
+            check::check(&message, &core.capabilities)?;
+            Ok(message)
+        });
+        let message = match checked {
+            Ok(message) => message,
+            Err(error) => {
+                sending.results[index] = Some(Err(error));
+                continue;
+            }
+        };
+        match sending.room(&core, &message).await {
+            Ok(room) => {
+                sending.engine.push(message, (index, room));
+            }
+            Err(error) => sending.results[index] = Some(Err(error)),
+        }
+    }
+    poll_fn(|cx| sending.engine.poll(cx)).await;
+    sending.collect();
+    sending
+        .results
+        .into_iter()
+        .map(|result| result.unwrap_or_else(|| Err(super::life::closed())))
+        .collect()
+}
+
+struct Sending {
+    engine: Engine<(usize, Room)>,
+    results: Vec<Option<Result<Confirmed>>>,
+}
+
+impl Sending {
+    /// Room for `message`; while there is none, what was pushed goes on, so that it can free some.
+    async fn room(&mut self, core: &Core, message: &Message) -> Result<Room> {
+        if let Ok(room) = core.try_room(message) {
+            return Ok(room);
+        }
+        let mut room = std::pin::pin!(core.room(message));
+        poll_fn(|cx| {
+            // Whether it is finished does not matter here: only the room does.
+            let _ = self.engine.poll(cx);
+            self.collect();
+            room.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Takes the outcomes and frees their room.
+    fn collect(&mut self) {
+        while let Some(finished) = self.engine.finished() {
+            let (index, _room) = finished.tag;
+            if let Some(result) = self.results.get_mut(index) {
+                *result = Some(finished.result);
+            }
+        }
+    }
+}
