@@ -4,6 +4,7 @@ mod client;
 pub mod clock;
 mod connect;
 mod contract;
+mod dead;
 mod error;
 mod event;
 pub mod ids;
@@ -17,6 +18,10 @@ pub use client::{
 };
 pub use connect::{BusUrl, HostPort, Options, Provision, Secret, Settings};
 pub use contract::*;
+pub use dead::{
+    DeadEntry, DeadLetterCounts, DeadLetterReport, DeadLetters, DeadPage, ExportedDeadLetter,
+    Filter, Purge, Redrive, ShownBytes,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use event::*;
 pub use telemetry::TraceHook;
