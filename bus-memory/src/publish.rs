@@ -1,0 +1,177 @@
+//! Storing messages.
+
+use std::sync::Arc;
+
+use bus_api::{Message, Offset, Position, Published, Result};
+use tokio::time::Instant;
+
+use crate::error::{not_found, too_large};
+use crate::slab::Key;
+use crate::space::{Space, State};
+use crate::store::Stored;
+
+/// What a connection allows itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_payload: usize,
+    /// Whether a topic may be made.
+    pub(crate) create: bool,
+}
+
+impl Space {
+    /// Stores a batch, in order, under one lock.
+    pub(crate) fn publish(&self, batch: Vec<Message>, limits: Limits) -> Vec<Result<Published>> {
+        let mut results = Vec::with_capacity(batch.len());
+        let mut touched = Vec::new();
+        let mut state = self.lock();
+        let clock = Clock::read(&mut state);
+        state.expire(clock.now);
+        state.expire_window(clock.now);
+        for message in batch {
+            results.push(state.publish_one(message, limits, self.broker(), &clock, &mut touched));
+        }
+        state.wake(&touched);
+        let drops = state.drops_to_report(clock.now);
+        drop(state);
+        self.report(&drops);
+        results
+    }
+
+    /// Stores one message of another producer.
+    pub(crate) fn store_foreign(
+        &self,
+        make: impl FnOnce(&Position) -> Message,
+        topic: &bus_api::Topic,
+        malformed: Option<Box<str>>,
+    ) -> Result<Published> {
+        let mut touched = Vec::new();
+        let mut state = self.lock();
+        let clock = Clock::read(&mut state);
+        let log = state.log(topic, self.broker());
+        let number = state.store.next();
+        let published = state.published(log, number, &clock);
+        let message = published
+            .position
+            .as_ref()
+            .map(make)
+            .ok_or_else(|| not_found("the log does not exist"))?;
+        state.make_room(message.size())?;
+        state.store(log, message, malformed, &clock, &mut touched);
+        state.wake(&touched);
+        Ok(published)
+    }
+}
+
+/// The moment of a batch on both clocks.
+struct Clock {
+    now: Instant,
+    stored_at: std::time::SystemTime,
+}
+
+impl Clock {
+    /// The store time never runs backwards, whatever the wall clock does.
+    fn read(state: &mut State) -> Self {
+        let stored_at = bus_api::clock::now().max(state.last_stored_at);
+        state.last_stored_at = stored_at;
+        Self {
+            now: Instant::now(),
+            stored_at,
+        }
+    }
+}
+
+impl State {
+    fn expire_window(&mut self, now: Instant) {
+        let window = self.dedup_window;
+        self.window.expire(now, window);
+    }
+
+    fn publish_one(
+        &mut self,
+        message: Message,
+        limits: Limits,
+        broker: &str,
+        clock: &Clock,
+        touched: &mut Vec<Key>,
+    ) -> Result<Published> {
+        if message.payload.len() > limits.max_payload {
+            return Err(too_large(message.payload.len(), limits.max_payload));
+        }
+        if !limits.create && !self.topics.contains_key(&message.topic) {
+            return Err(not_found(
+                "the topic does not exist and `provision` does not allow to make it",
+            )
+            .with("topic", &message.topic));
+        }
+        let log = self.log(&message.topic, broker);
+        if let Some(id) = &message.dedup_id
+            && let Some(first) = self.window.find(log, id)
+        {
+            return Ok(Published {
+                duplicate: true,
+                ..first.clone()
+            });
+        }
+        self.make_room(message.size())
+            .map_err(|error| error.with("topic", &message.topic))?;
+        let published = self.published(log, self.store.next(), clock);
+        if let Some(id) = message.dedup_id.clone() {
+            self.window.remember(clock.now, log, id, published.clone());
+        }
+        self.store(log, message, None, clock, touched);
+        Ok(published)
+    }
+
+    fn published(&self, log: Key, number: u64, clock: &Clock) -> Published {
+        Published {
+            position: self.logs.get(log).map(|log| {
+                Position::new(Arc::clone(log.name()), Offset(number, 0), clock.stored_at)
+            }),
+            stored_at: Some(clock.stored_at),
+            duplicate: false,
+        }
+    }
+
+    /// Stores a message and offers it to the subscriptions of its log.
+    fn store(
+        &mut self,
+        log: Key,
+        message: Message,
+        malformed: Option<Box<str>>,
+        clock: &Clock,
+        touched: &mut Vec<Key>,
+    ) {
+        let number = self.store.next();
+        let mut pending = 0;
+        let interested = self
+            .logs
+            .get(log)
+            .map_or(&[][..], |log| log.subscriptions.as_slice());
+        for key in interested {
+            if let Some(subscription) = self.subscriptions.get_mut(*key)
+                && subscription.offer(number, clock.stored_at)
+            {
+                pending += 1;
+                if touched.last() != Some(key) && !touched.contains(key) {
+                    touched.push(*key);
+                }
+            }
+        }
+        self.store.push(Stored {
+            log,
+            message: Arc::new(message),
+            stored_at: clock.stored_at,
+            at: clock.now,
+            pending,
+            malformed,
+        });
+    }
+
+    fn wake(&mut self, touched: &[Key]) {
+        for key in touched {
+            if let Some(subscription) = self.subscriptions.get_mut(*key) {
+                subscription.wake_one();
+            }
+        }
+    }
+}
