@@ -26,3 +26,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::*;
 pub use telemetry::TraceHook;
 pub use worker::*;
+
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::event::private::*;
+}

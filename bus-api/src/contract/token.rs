@@ -26,7 +26,7 @@ pub(crate) fn check(token: &str, part_of: &'static str, whole: &str) -> Result<(
     .with(part_of, shorten(whole)))
 }
 
-const fn is_token_char(c: char) -> bool {
+pub(crate) const fn is_token_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
 

@@ -9,6 +9,7 @@ mod json;
 mod msgpack;
 mod name;
 mod octets;
+pub(crate) mod private;
 mod raw;
 mod request;
 
@@ -63,6 +64,11 @@ use crate::error::Result;
 /// assert_eq!(payload, r#"{"id":7,"total":1}"#);
 /// # Ok::<(), bus_api::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    label = "must be an event",
+    note = "derive it: `#[derive(Serialize, Deserialize, Event)] #[event(type = \"..\", topic = \"..\")]`"
+)]
 pub trait Event: Sized + Send + Sync + 'static {
     /// The types that a value of this can have: one for a struct, one per variant for an enum.
     ///
@@ -71,6 +77,12 @@ pub trait Event: Sized + Send + Sync + 'static {
     /// # Errors
     /// `InvalidTopic` when a topic template is no pattern.
     fn types() -> Result<Vec<EventType>>;
+
+    /// Whether a message of the type `event_type` can be read as this.
+    fn takes(event_type: &str) -> bool {
+        Self::types()
+            .is_ok_and(|types| types.is_empty() || types.iter().any(|known| known.is(event_type)))
+    }
 
     /// The type of this value, such as `order.placed`. An empty text means that the message names none.
     fn event_type(&self) -> Cow<'static, str>;
