@@ -8,6 +8,7 @@ use rand::rngs::SmallRng;
 
 use crate::factory::{Connection, Factory};
 use crate::outcome::Violation;
+use crate::planted::{Bug, Planted};
 
 /// What a running case has in its hands: a factory, a namespace of its own, and a seed.
 #[derive(Clone)]
@@ -87,6 +88,27 @@ impl Context {
         options: &[(&str, &str)],
     ) -> Result<Client, Violation> {
         let connection = self.factory.connect(namespace, options).await?;
+        self.client_on(namespace, connection, options)
+    }
+
+    /// A client on a connection of its own, with something between the core and the adapter: what it
+    /// does to the traffic is what the case is about.
+    pub(crate) async fn client_behind(
+        &self,
+        between: Arc<dyn Bug>,
+        options: &[(&str, &str)],
+    ) -> Result<Client, Violation> {
+        let mut connection = self.factory.connect(&self.namespace, options).await?;
+        connection.bus = Arc::new(Planted::new(connection.bus, between));
+        self.client_on(&self.namespace, connection, options)
+    }
+
+    fn client_on(
+        &self,
+        namespace: &Namespace,
+        connection: Connection,
+        options: &[(&str, &str)],
+    ) -> Result<Client, Violation> {
         let mut url: BusUrl = "suite://".parse()?;
         for (name, value) in options {
             url.options_mut().set(*name, *value);

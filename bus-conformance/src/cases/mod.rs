@@ -1,11 +1,23 @@
 //! The cases, a file per section of the contract or per theme of it.
 
+mod attributes;
+mod capabilities;
+mod dedup;
 mod namespaces;
+mod payloads;
 mod topics;
 
 use crate::case::Case;
 
 /// Every case, in no particular order.
 pub(crate) fn all() -> Vec<Case> {
-    [namespaces::cases(), topics::cases()].concat()
+    [
+        attributes::cases(),
+        capabilities::cases(),
+        dedup::cases(),
+        namespaces::cases(),
+        payloads::cases(),
+        topics::cases(),
+    ]
+    .concat()
 }

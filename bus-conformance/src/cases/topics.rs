@@ -16,8 +16,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(t1_a_group_is_one_token),
         case!(t1_a_wrong_topic_is_refused_before_the_broker_is_asked),
         case!(t1_every_legal_topic_travels),
-        case!(t2_wildcards_follow_the_truth_table_on_topics_that_exist),
-        case!(t2_wildcards_follow_the_truth_table_on_topics_that_come_later),
+        case!(t2_patterns_follow_the_truth_table),
+        case!(t2_patterns_follow_the_truth_table_on_later_topics),
         case!(t2_wildcards_stand_only_where_they_may),
     ]
 }
@@ -246,7 +246,7 @@ async fn check_row(
     inbox.leave().await
 }
 
-async fn t2_wildcards_follow_the_truth_table_on_topics_that_exist(
+async fn t2_patterns_follow_the_truth_table(
     context: Context,
 ) -> Result<(), Violation> {
     let client = context.client().await?;
@@ -265,7 +265,7 @@ async fn t2_wildcards_follow_the_truth_table_on_topics_that_exist(
     Ok(())
 }
 
-async fn t2_wildcards_follow_the_truth_table_on_topics_that_come_later(
+async fn t2_patterns_follow_the_truth_table_on_later_topics(
     context: Context,
 ) -> Result<(), Violation> {
     let client = context.client().await?;

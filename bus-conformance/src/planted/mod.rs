@@ -19,7 +19,8 @@ use std::sync::Arc;
 use crate::case::find;
 use crate::factory::Factory;
 use crate::outcome::Outcome;
-use crate::planted::bug::Bug;
+pub(crate) use crate::planted::bug::Bug;
+pub(crate) use crate::planted::decorator::Planted;
 use crate::planted::factory::PlantedFactory;
 use crate::runner::execute;
 

@@ -8,6 +8,7 @@ mod bounds;
 mod inbox;
 mod ledger;
 mod note;
+mod operate;
 mod pump;
 mod time;
 mod want;

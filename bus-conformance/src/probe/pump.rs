@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -33,26 +35,35 @@ impl Pump {
         })
     }
 
-    /// A member that does `handle` with one delivery after the other.
+    /// A member that does `handle` with every delivery, with many at a time.
     pub(crate) fn handling<F, Fut>(mut inbox: Inbox, mut handle: F) -> Self
     where
         F: FnMut(Token) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<(), Violation>> + Send,
+        Fut: Future<Output = Result<(), Violation>> + Send + 'static,
     {
         let (stop, mut stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
+            let mut running = FuturesUnordered::new();
             loop {
                 let next = tokio::select! {
                     biased;
-                    _ = stopped.wait_for(|stop| *stop) => return Ok(inbox),
+                    _ = stopped.wait_for(|stop| *stop) => break,
+                    Some(done) = running.next() => {
+                        done?;
+                        continue;
+                    }
                     next = inbox.raw() => next,
                 };
                 match next {
-                    Some(Ok(parcel)) => handle(parcel.token()?).await?,
+                    Some(Ok(parcel)) => running.push(handle(parcel.token()?)),
                     Some(Err(error)) => return Err(error.into()),
                     None => return Err(Violation::new("the subscription ended")),
                 }
             }
+            while let Some(done) = running.next().await {
+                done?;
+            }
+            Ok(inbox)
         });
         Self { stop, task }
     }
