@@ -75,7 +75,10 @@ async fn p2_dedup_is_per_topic(context: Context) -> Result<(), Violation> {
             .publish(&Note::new(topic, number))
             .dedup_id(id)
             .await?;
-        ensure!(!stored.duplicate, "{id:?} on {topic} is the first of its kind");
+        ensure!(
+            !stored.duplicate,
+            "{id:?} on {topic} is the first of its kind"
+        );
     }
     let mut inbox = client.join(group("g", ">")).await?;
     let held = inbox.hold(5).await?;

@@ -5,7 +5,9 @@ mod capabilities;
 mod dedup;
 mod namespaces;
 mod payloads;
+mod publish;
 mod topics;
+mod window;
 
 use crate::case::Case;
 
@@ -17,7 +19,9 @@ pub(crate) fn all() -> Vec<Case> {
         dedup::cases(),
         namespaces::cases(),
         payloads::cases(),
+        publish::cases(),
         topics::cases(),
+        window::cases(),
     ]
     .concat()
 }

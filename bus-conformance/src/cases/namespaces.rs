@@ -22,9 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-async fn t3_a_new_topic_loses_nothing(
-    context: Context,
-) -> Result<(), Violation> {
+async fn t3_a_new_topic_loses_nothing(context: Context) -> Result<(), Violation> {
     let bounds = Bounds::of(&context);
     let (publisher, subscriber) = (context.client().await?, context.client().await?);
     // A member that is busy with a known topic must notice new ones all the same.
@@ -102,10 +100,7 @@ async fn t4_two_namespaces_never_see_each_other(context: Context) -> Result<(), 
     // What operators see and do in one concerns one.
     let id = SubscriptionId::new(Group::new("g")?, "a.b".parse()?);
     there.connection.bus.admin().delete(&id, true).await?;
-    let left: Vec<_> = here.list().await?
-        .into_iter()
-        .map(|info| info.id)
-        .collect();
+    let left: Vec<_> = here.list().await?.into_iter().map(|info| info.id).collect();
     ensure!(
         left.contains(&id),
         "deleting {id} in another namespace deleted it here"
@@ -164,7 +159,9 @@ async fn t4_topics_and_groups_that_look_alike_do_not_collide(
         token.ack().await?;
         inbox.quiet().await?;
     }
-    let known: BTreeSet<_> = client.list().await?
+    let known: BTreeSet<_> = client
+        .list()
+        .await?
         .into_iter()
         .map(|info| info.id.to_string())
         .collect();

@@ -246,9 +246,7 @@ async fn check_row(
     inbox.leave().await
 }
 
-async fn t2_patterns_follow_the_truth_table(
-    context: Context,
-) -> Result<(), Violation> {
+async fn t2_patterns_follow_the_truth_table(context: Context) -> Result<(), Violation> {
     let client = context.client().await?;
     publish_table(&client).await?;
     let rows = TABLE.map(|(pattern, topics)| {

@@ -21,7 +21,10 @@ impl Client {
     }
 
     /// The durable subscription that `want` asks for; an error when there is none.
-    pub(crate) async fn info(&self, want: &Want) -> std::result::Result<SubscriptionInfo, Violation> {
+    pub(crate) async fn info(
+        &self,
+        want: &Want,
+    ) -> std::result::Result<SubscriptionInfo, Violation> {
         let id = want.id()?;
         self.list()
             .await?

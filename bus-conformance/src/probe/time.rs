@@ -1,7 +1,7 @@
 //! Waiting for conditions, on the clock that the runtime has.
 
 use std::fmt::Display;
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -31,9 +31,10 @@ pub(crate) const fn secs(secs: u64) -> Duration {
 pub(crate) fn within<T>(
     limit: Duration,
     what: impl Display,
-    future: impl Future<Output = T>,
+    future: impl IntoFuture<Output = T>,
 ) -> impl Future<Output = Result<T, Violation>> {
     let late = Violation::new(format_args!("{what}: not within {limit:?}"));
+    let future = future.into_future();
     async move { timeout(limit, future).await.map_err(|_| late) }
 }
 
