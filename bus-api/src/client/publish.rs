@@ -11,7 +11,7 @@ use super::check;
 use super::core::Core;
 use super::tries::Verdict;
 use crate::contract::{Message, MessageId, Position, Published, TraceContext};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Event;
 
 /// A message on its way: options first, then `.await`.
@@ -69,7 +69,7 @@ impl Confirmed {
 }
 
 impl<V> Publish<V> {
-    pub(super) fn new<E: Event>(core: &Arc<Core>, event: &E, via: V) -> Self {
+    pub(crate) fn new<E: Event>(core: &Arc<Core>, event: &E, via: V) -> Self {
         let codec = core.codecs.default_codec();
         Self {
             draft: event.to_message(codec.as_ref(), core.metadata()),
@@ -78,7 +78,7 @@ impl<V> Publish<V> {
         }
     }
 
-    fn edit(mut self, change: impl FnOnce(&mut Message)) -> Self {
+    pub(crate) fn edit(mut self, change: impl FnOnce(&mut Message)) -> Self {
         if let Ok(message) = &mut self.draft {
             change(message);
         }
@@ -147,6 +147,25 @@ impl<V> Publish<V> {
     /// The trace context, instead of the current one of the [`TraceHook`](crate::telemetry::TraceHook).
     pub fn trace(self, trace: TraceContext) -> Self {
         self.edit(|message| message.metadata.trace = Some(trace))
+    }
+
+    /// The same publish, awaited in another way.
+    pub(crate) fn via<W>(self, via: W) -> Publish<W> {
+        Publish {
+            core: self.core,
+            draft: self.draft,
+            via,
+        }
+    }
+
+    pub(crate) fn via_ref(&self) -> &V {
+        &self.via
+    }
+
+    /// Makes `error` the result of awaiting it, unless there is an earlier one.
+    pub(crate) fn refuse(mut self, error: Error) -> Self {
+        self.draft = self.draft.and(Err(error));
+        self
     }
 
     /// The message as it stands, for what derives ids from it.

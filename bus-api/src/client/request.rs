@@ -46,7 +46,7 @@ impl<R: Request> Ask<R> {
         }
     }
 
-    fn edit(self, change: impl FnOnce(Publish<Asking>) -> Publish<Asking>) -> Self {
+    pub(crate) fn edit(self, change: impl FnOnce(Publish<Asking>) -> Publish<Asking>) -> Self {
         Self {
             question: change(self.question),
             ..self

@@ -88,6 +88,11 @@ impl BreakerState {
         }
     }
 
+    /// Whether it holds deliveries back.
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.phase, Phase::Working(_))
+    }
+
     /// A probe was started.
     pub(crate) fn probing(&mut self) {
         self.phase = Phase::Trying;

@@ -4,8 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use crate::contract::Message;
 use crate::worker::context::Context;
 use crate::worker::error::HandlerResult;
 
@@ -54,11 +53,8 @@ pub(crate) enum Outcome {
     Done,
     /// One outcome for each message of a batch, in order.
     Each(Vec<HandlerResult>),
-    /// The encoded reply to a request.
-    Reply {
-        content_type: &'static str,
-        payload: Bytes,
-    },
+    /// The reply to a request, encoded.
+    Reply(Box<Message>),
 }
 
 impl fmt::Debug for Handled {
@@ -66,7 +62,7 @@ impl fmt::Debug for Handled {
         f.write_str(match self.0 {
             Outcome::Done => "Handled(Done)",
             Outcome::Each(_) => "Handled(Each)",
-            Outcome::Reply { .. } => "Handled(Reply)",
+            Outcome::Reply(_) => "Handled(Reply)",
         })
     }
 }

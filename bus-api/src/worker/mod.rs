@@ -1,22 +1,47 @@
 //! Workers: handlers, what they take and return, and what becomes of the messages.
 
+mod answer;
+mod batch;
+mod bind;
 mod breaker;
+mod builder;
 mod call;
+mod caused;
 mod context;
+mod drain;
 mod error;
 mod extract;
 mod handler;
 mod input;
+mod intake;
+mod meters;
 mod outcome;
+mod pauses;
+mod plan;
+mod pump;
+mod report;
 mod retry;
 mod routes;
+mod running;
+mod service;
+mod settings;
+mod settle;
+mod shared;
+mod single;
+mod start;
 
 pub use breaker::Breaker;
+pub use builder::Worker;
 pub use call::{Call, Handled};
+pub use caused::Caused;
 pub use context::Context;
 pub use error::{Decide, HandlerError, HandlerResult};
 pub use extract::{FromContext, FromRef, State};
 pub use handler::Handler;
 pub use input::{Batched, Element, Input, Single, ViaEnvelope, ViaEvent, ViaVec};
 pub use outcome::{Batch, Fallible, IntoOutcome, IntoOutcomes, IntoReply, Sure};
+pub use report::Report;
 pub use retry::{Jitter, Retry};
+pub use running::{Running, Stop};
+pub use service::Handlers;
+pub use settings::{Expired, Unknown};

@@ -1,6 +1,6 @@
 //! What handlers return.
 
-use crate::worker::call::Outcome;
+use crate::worker::call::{Handled, Outcome};
 use crate::worker::error::{HandlerError, HandlerResult};
 
 /// What a handler of events returns: `()`, or `Result<(), X>` of anything that turns into a [`HandlerError`].
@@ -34,23 +34,23 @@ impl<X: Into<HandlerError>> IntoOutcome for Result<(), X> {
 )]
 pub trait IntoOutcomes {
     #[doc(hidden)]
-    fn into_outcomes(self) -> HandlerResult<Outcome>;
+    fn into_outcomes(self) -> HandlerResult<Handled>;
 }
 
 impl IntoOutcomes for () {
-    fn into_outcomes(self) -> HandlerResult<Outcome> {
-        Ok(Outcome::Done)
+    fn into_outcomes(self) -> HandlerResult<Handled> {
+        Ok(().into_batch())
     }
 }
 
 impl<T: Batch, X: Into<HandlerError>> IntoOutcomes for Result<T, X> {
-    fn into_outcomes(self) -> HandlerResult<Outcome> {
+    fn into_outcomes(self) -> HandlerResult<Handled> {
         self.map(Batch::into_batch).map_err(Into::into)
     }
 }
 
 impl<X: Into<HandlerError>> IntoOutcomes for Vec<Result<(), X>> {
-    fn into_outcomes(self) -> HandlerResult<Outcome> {
+    fn into_outcomes(self) -> HandlerResult<Handled> {
         Ok(self.into_batch())
     }
 }
@@ -58,19 +58,19 @@ impl<X: Into<HandlerError>> IntoOutcomes for Vec<Result<(), X>> {
 /// What the `Ok` of a batch handler can hold.
 pub trait Batch {
     #[doc(hidden)]
-    fn into_batch(self) -> Outcome;
+    fn into_batch(self) -> Handled;
 }
 
 impl Batch for () {
-    fn into_batch(self) -> Outcome {
-        Outcome::Done
+    fn into_batch(self) -> Handled {
+        Handled(Outcome::Done)
     }
 }
 
 impl<X: Into<HandlerError>> Batch for Vec<Result<(), X>> {
-    fn into_batch(self) -> Outcome {
+    fn into_batch(self) -> Handled {
         let each = self.into_iter().map(|result| result.map_err(Into::into));
-        Outcome::Each(each.collect())
+        Handled(Outcome::Each(each.collect()))
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::contract::{Message, Pattern};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,9 +22,23 @@ pub(crate) struct Route {
     /// What it takes; empty takes everything that no other one does.
     pub(crate) types: Vec<EventType>,
     pub(crate) decode: Decode,
-    pub(crate) run: Arc<dyn Fn(Call) -> Running + Send + Sync>,
-    pub(crate) answers: bool,
+    pub(crate) run: Run,
+    pub(crate) kind: Kind,
 }
+
+/// What a handler is called with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One event.
+    Event,
+    /// Up to so many events at once, the first of which waited at most so long.
+    Batch(usize, Duration),
+    /// A request.
+    Request,
+}
+
+/// Calls a handler, its time-out included.
+pub(crate) type Run = Arc<dyn Fn(Call) -> Running + Send + Sync>;
 
 type Decode = fn(&Message, Option<&str>, &Codecs) -> Result<Box<dyn Any + Send>>;
 
@@ -53,16 +68,25 @@ pub(crate) struct Routes {
 /// Finds handlers of events, or of requests.
 #[derive(Default)]
 struct Index {
-    by_type: HashMap<Cow<'static, str>, usize>,
+    by_type: HashMap<Cow<'static, str>, Place>,
     /// The types of all handlers, for messages that name none.
-    types: Vec<(EventType, usize)>,
+    types: Vec<(EventType, Place)>,
     rest: Option<usize>,
+}
+
+/// A handler, and which of all types it is called for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    route: usize,
+    type_number: usize,
 }
 
 /// Who takes a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found<'a> {
     pub(crate) route: usize,
+    /// The number of the type among [`Routes::type_names`]; none for what the fallback gets.
+    pub(crate) type_number: Option<usize>,
     /// The type that the topic stands for, when the message names none.
     pub(crate) matched: Option<&'a str>,
 }
@@ -72,13 +96,15 @@ impl Routes {
     /// `InvalidConfig` when two handlers take the same type.
     pub(crate) fn new(routes: Vec<Route>) -> Result<Self> {
         let (mut events, mut requests) = (Index::default(), Index::default());
+        let mut types = 0;
         for (number, route) in routes.iter().enumerate() {
-            let index = if route.answers {
+            let index = if route.kind == Kind::Request {
                 &mut requests
             } else {
                 &mut events
             };
-            index.add(number, &route.types)?;
+            index.add(number, types, &route.types)?;
+            types += route.types.len();
         }
         Ok(Self {
             routes,
@@ -91,6 +117,16 @@ impl Routes {
         self.routes.get(route)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter()
+    }
+
+    /// The names of all types, handler by handler.
+    pub(crate) fn type_names(&self) -> impl Iterator<Item = &str> {
+        let types = self.routes.iter().flat_map(|route| &route.types);
+        types.map(|event_type| &*event_type.name)
+    }
+
     pub(crate) fn of_event(&self, message: &Message) -> Option<Found<'_>> {
         self.events.find(message)
     }
@@ -100,8 +136,8 @@ impl Routes {
     }
 
     /// The topics of all types that are handled, each once.
-    pub(crate) fn patterns(&self, answers: bool) -> Vec<Pattern> {
-        let index = if answers {
+    pub(crate) fn patterns(&self, requests: bool) -> Vec<Pattern> {
+        let index = if requests {
             &self.requests
         } else {
             &self.events
@@ -117,37 +153,36 @@ impl Routes {
 }
 
 impl Index {
-    fn add(&mut self, route: usize, types: &[EventType]) -> Result<()> {
+    fn add(&mut self, route: usize, first: usize, types: &[EventType]) -> Result<()> {
         if types.is_empty() && self.rest.replace(route).is_some() {
             return Err(Error::new(
                 ErrorKind::InvalidConfig,
                 "two handlers take every message that no other one takes; one can",
             ));
         }
-        for event_type in types {
+        for (type_number, event_type) in (first..).zip(types) {
+            let place = Place { route, type_number };
             let names = std::iter::once(&event_type.name).chain(&event_type.aliases);
             for name in names {
-                let earlier = self.by_type.insert(name.clone(), route);
-                if earlier.is_some_and(|earlier| earlier != route) {
+                let earlier = self.by_type.insert(name.clone(), place);
+                if earlier.is_some_and(|earlier| earlier.route != route) {
                     let text = "two handlers of one worker take the same type; give each its own";
                     return Err(Error::new(ErrorKind::InvalidConfig, text).with("type", name));
                 }
             }
-            self.types.push((event_type.clone(), route));
+            self.types.push((event_type.clone(), place));
         }
         Ok(())
     }
 
     fn find(&self, message: &Message) -> Option<Found<'_>> {
         let typed = match message.metadata.event_type.as_deref() {
-            Some(name) => self.by_type.get(name).map(|&route| Found {
-                route,
-                matched: None,
-            }),
+            Some(name) => self.by_type.get(name).map(|&place| Found::new(place, None)),
             None => self.by_topic(message),
         };
         typed.or(self.rest.map(|route| Found {
             route,
+            type_number: None,
             matched: None,
         }))
     }
@@ -158,18 +193,25 @@ impl Index {
             .types
             .iter()
             .filter(|(event_type, _)| event_type.pattern.matches(&message.topic));
-        let (event_type, route) = covering.next()?;
+        let (event_type, place) = covering.next()?;
         let mut matched = Some(&*event_type.name);
         for (_, other) in covering {
-            if other != route {
+            if other.route != place.route {
                 return None;
             }
             matched = None;
         }
-        Some(Found {
-            route: *route,
+        Some(Found::new(*place, matched))
+    }
+}
+
+impl<'a> Found<'a> {
+    fn new(place: Place, matched: Option<&'a str>) -> Self {
+        Self {
+            route: place.route,
+            type_number: Some(place.type_number),
             matched,
-        })
+        }
     }
 }
 
@@ -193,7 +235,7 @@ mod tests {
             types: types.collect(),
             decode: decode::<Raw>,
             run: Arc::new(|_| Box::pin(async { Err("not called".into()) })),
-            answers: false,
+            kind: Kind::Event,
         }
     }
 

@@ -1,0 +1,150 @@
+//! Answering requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::client::encode_reply_failure;
+use crate::contract::{Failure, IncomingRequest, Message, Replier, ReplyTo};
+use crate::worker::call::{Call, Item, Outcome, Work};
+use crate::worker::context::Context;
+use crate::worker::error::{HandlerError, HandlerResult};
+use crate::worker::service::Handlers;
+use crate::worker::settle::unknown_type;
+use crate::worker::shared::Shared;
+
+/// Replies that wait to be sent before handlers wait, too.
+const MOST_WAITING: usize = 1024;
+/// Most replies that are sent at once.
+const MOST_AT_ONCE: usize = 128;
+
+/// The replies of a responder on their way to the adapter.
+#[derive(Clone)]
+pub(crate) struct Replies(mpsc::Sender<(ReplyTo, Message)>);
+
+/// Sends the replies of a responder, as many at once as there are.
+pub(crate) struct ReplySender {
+    task: JoinHandle<()>,
+    replier: Arc<dyn Replier>,
+}
+
+impl ReplySender {
+    pub(crate) fn spawn(replier: Arc<dyn Replier>) -> (Replies, Self) {
+        let (sender, receiver) = mpsc::channel(MOST_WAITING);
+        let task = tokio::spawn(send_all(receiver, Arc::clone(&replier)));
+        (Replies(sender), Self { task, replier })
+    }
+
+    /// Waits until the replies are sent, at most until `deadline`, and leaves. Every [`Replies`] has been dropped before, or is
+    /// given up.
+    ///
+    /// # Errors
+    /// As [`Replier::leave`].
+    pub(crate) async fn leave(mut self, deadline: Instant) -> crate::error::Result<()> {
+        let left = self.replier.leave(deadline).await;
+        if tokio::time::timeout_at(deadline, &mut self.task)
+            .await
+            .is_err()
+        {
+            self.task.abort();
+        }
+        left
+    }
+}
+
+async fn send_all(mut replies: mpsc::Receiver<(ReplyTo, Message)>, replier: Arc<dyn Replier>) {
+    let mut batch = Vec::new();
+    while replies.recv_many(&mut batch, MOST_AT_ONCE).await > 0 {
+        for result in replier.reply(std::mem::take(&mut batch)).await {
+            if let Err(error) = result {
+                tracing::warn!(target: "bus", %error, "a reply was not sent");
+            }
+        }
+    }
+}
+
+/// Answers one request. `service` is ready.
+pub(crate) async fn handle(
+    shared: Arc<Shared>,
+    service: Handlers,
+    request: IncomingRequest,
+    replies: Replies,
+) {
+    let Some(left) = request.deadline.checked_duration_since(Instant::now()) else {
+        shared.counts.overdue.add(1);
+        return;
+    };
+    let outcome = answer(
+        &shared,
+        service,
+        &request,
+        left.min(shared.settings.timeout),
+    )
+    .await;
+    let reply = outcome.unwrap_or_else(|failure| refuse(&shared, &request.message, &failure));
+    // A closed channel: the worker has left, and nobody waits any more.
+    let _ = replies.0.send((request.reply_to, reply)).await;
+}
+
+/// Answers a request that is not going to be handled any more.
+pub(crate) async fn give_up(shared: &Shared, request: IncomingRequest, replies: &Replies) {
+    let failure = Failure::new("canceled", "the responder is shutting down");
+    let reply = refuse(shared, &request.message, &failure);
+    let _ = replies.0.send((request.reply_to, reply)).await;
+}
+
+fn refuse(shared: &Shared, request: &Message, failure: &Failure) -> Message {
+    shared.counts.refused.add(1);
+    shared.meters.answered(Some(&failure.kind));
+    let (group, topic) = (&*shared.home.group, &request.topic);
+    tracing::info!(target: "bus", group, %topic, id = %request.metadata.id, error = %failure, "a request is answered with a failure");
+    encode_reply_failure(shared.home.bus.core(), request, failure)
+}
+
+async fn answer(
+    shared: &Shared,
+    mut service: Handlers,
+    request: &IncomingRequest,
+    limit: Duration,
+) -> Result<Message, Failure> {
+    let message = &request.message;
+    let found = shared.routes.of_request(message);
+    let route = found.and_then(|found| Some((found, shared.routes.get(found.route)?)));
+    let Some((found, route)) = route else {
+        shared.meters.unknown_types.increment(1);
+        return Err(unknown_type(message));
+    };
+    let codecs = &shared.home.bus.core().codecs;
+    let event = (route.decode)(message, found.matched, codecs)
+        .map_err(|error| Failure::new(Failure::DECODE, error.to_string()))?;
+    let home = Arc::clone(&shared.home);
+    let context = Context::of_request(home, Arc::clone(message), request.deadline);
+    let call = Call {
+        route: found.route,
+        work: Work::One(Item { context, event }),
+        limit,
+    };
+    let outcome = shared
+        .run(&mut service, call, shared.span(message, 1))
+        .await;
+    let outcome = outcome.unwrap_or_else(shut_down);
+    match outcome.map(|handled| handled.0) {
+        Ok(Outcome::Reply(reply)) => {
+            shared.counts.answered.add(1);
+            shared.meters.answered(None);
+            Ok(*reply)
+        }
+        Ok(Outcome::Done | Outcome::Each(_)) => Err(Failure::new(
+            Failure::HANDLER,
+            "a layer answered without a reply",
+        )),
+        Err(error) => Err(error.failure()),
+    }
+}
+
+fn shut_down<T>() -> HandlerResult<T> {
+    Err(HandlerError::new("the responder is shutting down").with_kind("canceled"))
+}
