@@ -105,3 +105,25 @@ impl Drop for Participant {
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the bus was closed")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn participants_are_told_and_waited_for() {
+        let life = Life::new();
+        let mut participant = life.enter().unwrap();
+        let drained = async {
+            participant.draining().await;
+            assert_eq!(life.stage(), Stage::Draining);
+            drop(participant);
+        };
+        life.advance(Stage::Draining);
+        assert_eq!(life.enter().unwrap_err().kind(), ErrorKind::Closed);
+        tokio::join!(life.deserted(), drained);
+        life.advance(Stage::Closed);
+        life.advance(Stage::Draining);
+        assert_eq!((life.stage(), life.participants()), (Stage::Closed, 0));
+    }
+}

@@ -40,3 +40,24 @@ pub const RESPONSES: &str = "bus_responses_total";
 pub const REDRIVEN: &str = "bus_redriven_messages_total";
 /// Counter: dead letters that were purged.
 pub const PURGED: &str = "bus_purged_messages_total";
+
+#[cfg(test)]
+mod tests {
+    /// The table of the module's documentation and the constants name the same metrics.
+    #[test]
+    fn the_table_is_complete() {
+        let quoted = |text: &'static str, after: &'static str, quote: &'static str| {
+            let lines = text.lines().filter_map(move |line| line.split_once(after));
+            let mut names: Vec<_> = lines
+                .filter_map(|(_, rest)| rest.split(quote).next())
+                .filter(|name| name.starts_with("bus_"))
+                .collect();
+            names.sort_unstable();
+            names
+        };
+        let constants = quoted(include_str!("metric.rs"), ": &str = \"", "\"");
+        let table = quoted(include_str!("mod.rs"), "//! | `", "`");
+        assert!(constants.len() > 10);
+        assert_eq!(constants, table);
+    }
+}
