@@ -17,15 +17,15 @@ pub(super) async fn close(core: &Core, deadline: Instant) -> Result<()> {
     let closed = core.bus.close(deadline).await;
     if participants.is_err() {
         let left = core.life.participants();
-        return Err(late(format!("{left} participants were still draining")));
+        return Err(late(&format!("{left} participants were still draining")));
     }
     if publishes.is_err() {
-        return Err(late(format!("{outstanding} publishes had no outcome")));
+        return Err(late(&format!("{outstanding} publishes had no outcome")));
     }
     closed
 }
 
-fn late(what: String) -> Error {
+fn late(what: &str) -> Error {
     Error::new(
         ErrorKind::Timeout,
         format!("the bus is closed, but at the deadline {what}"),
