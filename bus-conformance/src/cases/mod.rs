@@ -1,11 +1,16 @@
 //! The cases, a file per section of the contract or per theme of it.
 
 mod attributes;
+mod broadcast;
 mod capabilities;
 mod dedup;
+mod groups;
 mod namespaces;
 mod payloads;
 mod publish;
+mod replay;
+mod starts;
+mod subscriptions;
 mod topics;
 mod window;
 
@@ -15,11 +20,16 @@ use crate::case::Case;
 pub(crate) fn all() -> Vec<Case> {
     [
         attributes::cases(),
+        broadcast::cases(),
         capabilities::cases(),
         dedup::cases(),
+        groups::cases(),
         namespaces::cases(),
         payloads::cases(),
         publish::cases(),
+        replay::cases(),
+        starts::cases(),
+        subscriptions::cases(),
         topics::cases(),
         window::cases(),
     ]
