@@ -26,6 +26,12 @@ impl Window {
         self.known.entry(log).or_default().insert(id, first);
     }
 
+    /// An estimate of what it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        const EACH: u64 = 384;
+        self.order.len() as u64 * EACH
+    }
+
     /// Forgets what is older than `window`.
     pub(crate) fn expire(&mut self, now: Instant, window: Duration) {
         while self

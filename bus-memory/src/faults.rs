@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::clock::later;
 use crate::error::not_found;
 use crate::space::Space;
 
@@ -81,7 +82,7 @@ impl Broker {
         wait: Duration,
     ) -> Result<bool> {
         let space = self.must_find(namespace)?;
-        let deadline = Instant::now() + wait;
+        let deadline = later(Instant::now(), wait);
         // The requester is a connection that can always be reached.
         let requester = crate::connection::Connection::open(Arc::clone(&space));
         let arrives = space

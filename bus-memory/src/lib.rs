@@ -3,6 +3,7 @@
 mod admin;
 mod broker;
 mod bus;
+mod clock;
 mod config;
 mod connection;
 mod dead_letters;

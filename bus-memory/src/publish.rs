@@ -33,7 +33,10 @@ impl Space {
         state.wake(&touched);
         let drops = state.drops_to_report(clock.now);
         drop(state);
-        self.report(&drops);
+        if !drops.is_empty() {
+            self.report(&drops);
+            self.note_idle();
+        }
         results
     }
 
@@ -152,10 +155,10 @@ impl State {
                 && subscription.offer(number, clock.stored_at)
             {
                 pending += 1;
-                if touched.last() != Some(key) && !touched.contains(key) {
-                    touched.push(*key);
-                }
             }
+        }
+        if touched.last() != Some(&log) && !touched.contains(&log) {
+            touched.push(log);
         }
         self.store.push(Stored {
             log,
@@ -167,10 +170,13 @@ impl State {
         });
     }
 
+    /// Wakes who waits for messages of these logs.
     fn wake(&mut self, touched: &[Key]) {
-        for key in touched {
-            if let Some(subscription) = self.subscriptions.get_mut(*key) {
-                subscription.wake_one();
+        for log in touched.iter().filter_map(|key| self.logs.get(*key)) {
+            for key in &log.subscriptions {
+                if let Some(subscription) = self.subscriptions.get_mut(*key) {
+                    subscription.wake_one();
+                }
             }
         }
     }

@@ -136,7 +136,12 @@ impl RequestReceiver for MemoryRequests {
             match responder.connection.usable() {
                 Err(error) if responder.connection.is_closed() => return Err(error),
                 // A broker that is away is waited for: whoever brings it back wakes everyone.
-                Err(_) => {}
+                Err(_) => {
+                    let mut state = responder.connection.space.lock();
+                    state
+                        .responders
+                        .give_up_waiting(responder.set, responder.id);
+                }
                 Ok(()) => {
                     let mut state = responder.connection.space.lock();
                     let now = Instant::now();

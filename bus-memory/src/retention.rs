@@ -85,7 +85,7 @@ impl State {
 
     /// An estimate of what the namespace takes.
     fn memory(&self) -> u64 {
-        self.store.bytes() + self.store.count() * OVERHEAD + self.dead.bytes()
+        self.store.bytes() + self.store.count() * OVERHEAD + self.dead.bytes() + self.window.bytes()
     }
 
     fn can_evict(&self) -> bool {

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use bus_api::{AttemptRecord, Receipt, Result, Settlement, Settler};
 use tokio::time::Instant;
 
-use crate::error::{fenced, invalid_argument};
+use crate::clock::later;
+use crate::error::fenced;
 use crate::space::State;
 use crate::subscribe::Membership;
 use crate::subscription::Subscription;
@@ -61,12 +62,7 @@ fn settle_one(
             if let Some(record) = record {
                 slot.record = Some(record.encode());
             }
-            let rest_until = match after.is_zero() {
-                true => None,
-                false => Some(Instant::now().checked_add(after).ok_or_else(|| {
-                    invalid_argument("the delay is longer than this computer can count")
-                })?),
-            };
+            let rest_until = (!after.is_zero()).then(|| later(Instant::now(), after));
             subscription.give_back(key, rest_until, &mut state.store);
             return Ok(());
         }
@@ -108,7 +104,7 @@ impl Settler for MemorySettler {
         self.each(batch.iter(), |member, state, receipt| {
             let subscription = subscription(member, state)?;
             let (key, _) = subscription.held(member.id, *receipt).ok_or_else(fenced)?;
-            subscription.extend(key, now + member.lease);
+            subscription.extend(key, later(now, member.lease));
             Ok(())
         })
     }

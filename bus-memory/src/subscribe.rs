@@ -104,7 +104,11 @@ impl Membership {
     /// What there is for this member, or how long to wait at most.
     fn take(&self, max: usize) -> Result<Taken> {
         let space = &self.connection.space;
+        let mut state = space.lock();
         if let Err(error) = self.connection.usable() {
+            if let Some(subscription) = state.subscriptions.get_mut(self.subscription) {
+                subscription.give_up_waiting(self.id);
+            }
             // A broker that is away is waited for: whoever brings it back wakes the members.
             return if self.connection.is_closed() {
                 Err(error)
@@ -113,7 +117,6 @@ impl Membership {
             };
         }
         let now = Instant::now();
-        let mut state = space.lock();
         state.expire(now);
         let state = &mut *state;
         let Some(subscription) = state.subscriptions.get_mut(self.subscription) else {

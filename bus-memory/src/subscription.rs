@@ -8,6 +8,7 @@ use bus_api::{Delivery, Offset, Order, Pattern, Position, Receipt, SubscriptionI
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::clock::later;
 use crate::key_locks::{KeyLocks, Lane};
 use crate::log::Log;
 use crate::slab::{Key, Slab};
@@ -55,6 +56,8 @@ pub(crate) struct Subscription {
     members: Vec<Member>,
     /// Members that wait in `receive`, longest first.
     waiters: VecDeque<(u64, Arc<Notify>)>,
+    /// Members that were woken and have not yet looked.
+    woken: Vec<u64>,
     /// Below this number everything may have been started before: bookkeeping was lost.
     suspect_below: u64,
     dropped: u64,
@@ -96,6 +99,7 @@ impl Subscription {
             epoch: 0,
             members: Vec::new(),
             waiters: VecDeque::new(),
+            woken: Vec::new(),
             suspect_below: 0,
             dropped: 0,
             unreported: 0,
@@ -157,6 +161,8 @@ impl Subscription {
     pub(crate) fn join(&mut self, member: Member, store: &Store) {
         self.members.push(member);
         self.reorder(store);
+        // Who waited alone looks again for when to look again.
+        self.wake_all();
     }
 
     /// The member's part ends: what it held comes back at once.
@@ -168,6 +174,9 @@ impl Subscription {
         }
         self.stop_waiting(member);
         for key in self.held_by(member) {
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.suspect = true;
+            }
             self.give_back(key, None, store);
         }
         self.reorder(store);
@@ -179,6 +188,7 @@ impl Subscription {
         self.members.retain(|known| known.id != member);
         self.stop_waiting(member);
         self.reorder(store);
+        self.pass_on();
     }
 
     fn held_by(&self, member: u64) -> Vec<Key> {
@@ -252,7 +262,7 @@ impl Subscription {
             self.pass_on();
             return Taken::Lost(lost);
         }
-        let until = now + self.members[index].lease;
+        let until = later(now, self.members[index].lease);
         let share = self.share(max);
         let mut deliveries = Vec::with_capacity(share);
         while deliveries.len() < share {
@@ -297,12 +307,14 @@ impl Subscription {
         Taken::Deliveries(deliveries)
     }
 
-    /// A fair part of what is there, when others wait too.
+    /// A fair part of what is there, when others wait for it too.
     fn share(&self, max: usize) -> usize {
         let there = usize::try_from(self.unsent)
             .unwrap_or(usize::MAX)
             .saturating_add(self.ready.len());
-        there.div_ceil(self.waiters.len() + 1).min(max)
+        there
+            .div_ceil(self.waiters.len() + self.woken.len() + 1)
+            .min(max)
     }
 
     /// What is next: what came back before what is new.
@@ -637,15 +649,15 @@ impl Subscription {
         let alone = self.members.len() == 1 && self.slots.is_empty();
         let shortest = self.members.iter().map(|member| member.lease).min();
         let sweep = shortest.filter(|_| !alone && self.is_durable());
-        due.into_iter().chain(sweep.map(|lease| now + lease)).min()
+        due.into_iter()
+            .chain(sweep.map(|lease| later(now, lease)))
+            .min()
     }
 
-    /// The member waits no longer; says whether it was still to be woken.
-    pub(crate) fn stop_waiting(&mut self, member: u64) -> bool {
-        let waiting = self.waiters.iter().position(|(id, _)| *id == member);
-        waiting
-            .and_then(|index| self.waiters.remove(index))
-            .is_some()
+    /// The member waits no longer.
+    fn stop_waiting(&mut self, member: u64) {
+        self.woken.retain(|known| *known != member);
+        self.waiters.retain(|(known, _)| *known != member);
     }
 
     /// The member gave up waiting: what it may have been woken for goes to another one.
@@ -671,7 +683,8 @@ impl Subscription {
     }
 
     fn wake_any(&mut self) {
-        if let Some((_, wake)) = self.waiters.pop_front() {
+        if let Some((member, wake)) = self.waiters.pop_front() {
+            self.woken.push(member);
             wake.notify_one();
         }
     }
@@ -679,6 +692,7 @@ impl Subscription {
     /// Wakes everyone to look at what has changed around them.
     pub(crate) fn wake_all(&mut self) {
         self.waiters.clear();
+        self.woken.clear();
         for member in &self.members {
             member.wake.notify_one();
         }

@@ -1,12 +1,13 @@
 //! What the tests of the adapter share.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::expect_used, clippy::unwrap_used)]
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bus_api::{
-    Delivery, Group, Inbound, Inflow, Message, MessageId, Metadata, Pattern, Scope, Settlement,
-    SubscriptionId, SubscriptionSpec, Topic,
+    Delivery, Group, Inbound, Inflow, Message, MessageId, Metadata, Pattern, Receipt, Scope,
+    Settlement, SubscriptionId, SubscriptionSpec, Topic,
 };
 use bytes::Bytes;
 
@@ -69,20 +70,27 @@ pub fn bodies(deliveries: &[Delivery]) -> Vec<String> {
 }
 
 pub async fn settle(inbound: &Inbound, delivery: &Delivery, settlement: Settlement) {
-    let results = inbound
-        .settler
-        .settle(vec![(delivery.receipt, settlement)])
-        .await;
-    results[0].as_ref().unwrap();
+    settle_all(inbound, vec![(delivery.receipt, settlement)]).await;
 }
 
-pub async fn ack(inbound: &Inbound, deliveries: &[Delivery]) {
+pub fn ack(inbound: &Inbound, deliveries: &[Delivery]) -> impl Future<Output = ()> + use<> {
     let batch = deliveries
         .iter()
         .map(|delivery| (delivery.receipt, Settlement::Ack))
         .collect();
-    for result in inbound.settler.settle(batch).await {
-        result.unwrap();
+    settle_all(inbound, batch)
+}
+
+/// Borrows nothing while it waits, because a receiver cannot be shared.
+fn settle_all(
+    inbound: &Inbound,
+    batch: Vec<(Receipt, Settlement)>,
+) -> impl Future<Output = ()> + use<> {
+    let settler = Arc::clone(&inbound.settler);
+    async move {
+        for result in settler.settle(batch).await {
+            result.unwrap();
+        }
     }
 }
 
