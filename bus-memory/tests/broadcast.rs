@@ -1,5 +1,7 @@
 //! Broadcast subscribers.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod common;
 
 use bus_api::{Bus, Start, SubscriptionSpec};

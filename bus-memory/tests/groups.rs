@@ -1,5 +1,7 @@
 //! Groups: durable positions, competing members, leases, redelivery, starts.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Dead letters, administration, and what happens when things break.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Storing: positions, dedup, sizes, retention, namespaces, names.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Requests and replies.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::HashSet;
