@@ -1,6 +1,6 @@
 //! Runs cases.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bus_api::Namespace;
@@ -10,9 +10,12 @@ use rand::Rng;
 
 use crate::case::{Case, all};
 use crate::context::Context;
-use crate::factory::Factory;
+use crate::factory::{Control, Factory};
 use crate::outcome::Outcome;
 use crate::report::{Report, Row};
+
+/// Cases share a broker; one that takes it away runs alone.
+static BROKER: RwLock<()> = RwLock::new(());
 
 /// How the suite is run.
 #[derive(Clone, Debug)]
@@ -76,7 +79,9 @@ pub async fn run(factory: Arc<dyn Factory>, options: RunOptions) -> Report {
 
 /// Runs the suite as the `main` of a test target without harness: `cargo test` filters and lists its
 /// cases as it does with ordinary tests. `BUS_SEED` repeats a run.
-pub fn main(factory: Arc<dyn Factory>) -> std::process::ExitCode {
+///
+/// What a factory cannot do is shown as ignored.
+pub fn main(factories: &[Arc<dyn Factory>]) -> std::process::ExitCode {
     let mut arguments = Arguments::from_args();
     arguments
         .test_threads
@@ -84,24 +89,29 @@ pub fn main(factory: Arc<dyn Factory>) -> std::process::ExitCode {
     let seed = std::env::var("BUS_SEED")
         .ok()
         .and_then(|text| text.parse().ok());
-    let trials = all()
-        .into_iter()
-        .map(|case| {
-            let factory = factory.clone();
-            let missing = missing(&case, &*factory);
-            Trial::test(case.name(), move || {
-                let row = execute(&case, &factory, seed);
-                match row.outcome {
-                    Outcome::Passed | Outcome::NotRun(_) => Ok(()),
-                    Outcome::Failed(text) => {
-                        Err(Failed::from(format!("{text}\nBUS_SEED={}", row.seed)))
-                    }
-                }
-            })
-            .with_kind(missing.map_or_else(String::new, |what| format!("not run: needs {what}")))
-        })
+    let trials = factories
+        .iter()
+        .flat_map(|factory| all().into_iter().map(|case| trial(case, factory, seed)))
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(case: Case, factory: &Arc<dyn Factory>, seed: Option<u64>) -> Trial {
+    let factory = factory.clone();
+    let missing = missing(&case, &*factory);
+    let kind = match &missing {
+        Some(what) => format!("{}, needs {what}", factory.name()),
+        None => factory.name(),
+    };
+    Trial::test(case.name(), move || {
+        let row = execute(&case, &factory, seed);
+        match row.outcome {
+            Outcome::Passed | Outcome::NotRun(_) => Ok(()),
+            Outcome::Failed(text) => Err(Failed::from(format!("{text}\nBUS_SEED={}", row.seed))),
+        }
+    })
+    .with_kind(kind)
+    .with_ignored_flag(missing.is_some())
 }
 
 fn missing(case: &Case, factory: &dyn Factory) -> Option<String> {
@@ -117,6 +127,12 @@ fn missing(case: &Case, factory: &dyn Factory) -> Option<String> {
 /// Runs one case on a runtime of its own, so that a case that hangs or leaks disturbs no other.
 pub(crate) fn execute(case: &Case, factory: &Arc<dyn Factory>, seed: Option<u64>) -> Row {
     let seed = seed.unwrap_or_else(|| rand::rng().random());
+    let (_alone, _beside);
+    if case.needs().contains(&Control::Restart) {
+        _alone = BROKER.write().unwrap_or_else(PoisonError::into_inner);
+    } else {
+        _beside = BROKER.read().unwrap_or_else(PoisonError::into_inner);
+    }
     let begun = Instant::now();
     let outcome = match missing(case, &**factory) {
         Some(what) => Outcome::NotRun(format!("needs {what}")),
