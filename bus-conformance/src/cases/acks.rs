@@ -1,7 +1,5 @@
 //! A1 and A2: what an ack means.
 
-use bus_api::AckDurability;
-
 use crate::case::{Case, case};
 use crate::context::Context;
 use crate::factory::Control;
@@ -89,12 +87,7 @@ async fn a1_a_confirmed_ack_survives_the_broker(context: Context) -> Result<(), 
     let mut inbox = client.join(want.clone()).await?;
     let (acked, held) = split(inbox.hold(40).await?, |number| number % 2 == 0);
     ack_all(acked).await?;
-    match client.capabilities().ack_durability {
-        // Declared: only what was confirmed within this bound may come again.
-        AckDurability::Flushed(bound) => tokio::time::sleep(bound).await,
-        // This factory runs the broker with the persistence that survives this.
-        _ => {}
-    }
+    client.until_durable().await;
     context.factory().stop_broker().await?;
     context.factory().start_broker().await?;
     drop(held);

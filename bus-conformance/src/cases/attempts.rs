@@ -186,9 +186,7 @@ async fn a7_the_attempt_survives_the_broker(context: Context) -> Result<(), Viol
     let token = inbox.next().await?;
     ensure_eq!(token.attempt(), 4, "the attempt before");
     token.nack_after(secs(2)).await?;
-    if let bus_api::AckDurability::Flushed(bound) = client.capabilities().ack_durability {
-        tokio::time::sleep(bound).await;
-    }
+    client.until_durable().await;
     context.factory().stop_broker().await?;
     context.factory().start_broker().await?;
     let token = inbox.next_within(secs(60)).await?;

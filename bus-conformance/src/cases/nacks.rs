@@ -199,9 +199,7 @@ async fn a3_a_delay_outlives_the_broker(context: Context) -> Result<(), Violatio
     for token in inbox.hold(2).await? {
         token.nack_after(delay).await?;
     }
-    if let bus_api::AckDurability::Flushed(bound) = client.capabilities().ack_durability {
-        tokio::time::sleep(bound).await;
-    }
+    client.until_durable().await;
     context.factory().stop_broker().await?;
     context.factory().start_broker().await?;
     for _ in 0..2 {

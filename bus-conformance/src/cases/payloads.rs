@@ -85,14 +85,11 @@ async fn p4_the_largest_payload_arrives_and_one_byte_more_is_too_large(
     let max = client.capabilities().max_payload;
     let mut inbox = client.join(group("g", "a.b")).await?;
 
-    let error = match client.publish(&raw("a.b", vec![1; max + 1])?).await {
-        Err(error) => error,
-        Ok(_) => {
-            return Err(Violation::new(format_args!(
-                "{} bytes were accepted, {max} is the maximum",
-                max + 1
-            )));
-        }
+    let Err(error) = client.publish(&raw("a.b", vec![1; max + 1])?).await else {
+        return Err(Violation::new(format_args!(
+            "{} bytes were accepted, {max} is the maximum",
+            max + 1
+        )));
     };
     ensure_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
     ensure!(!error.is_indeterminate(), "nothing is sent, so: {error}");

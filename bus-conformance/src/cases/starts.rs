@@ -192,9 +192,7 @@ async fn s2_the_position_survives_a_broker_restart(context: Context) -> Result<(
     }
     let mut inbox = client.join(want.clone()).await?;
     ack_all(inbox.hold(20).await?).await?;
-    if let bus_api::AckDurability::Flushed(bound) = client.capabilities().ack_durability {
-        tokio::time::sleep(bound).await;
-    }
+    client.until_durable().await;
     inbox.leave().await?;
     context.factory().stop_broker().await?;
     context.factory().start_broker().await?;

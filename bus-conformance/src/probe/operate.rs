@@ -1,6 +1,6 @@
 //! What operators do.
 
-use bus_api::{Group, Pattern, Result, Start, SubscriptionId, SubscriptionInfo};
+use bus_api::{AckDurability, Group, Pattern, Result, Start, SubscriptionId, SubscriptionInfo};
 
 use crate::context::Client;
 use crate::outcome::Violation;
@@ -43,6 +43,13 @@ impl Client {
     pub(crate) async fn delete(&self, want: &Want, force: bool) -> Result<()> {
         let admin = self.connection.bus.admin();
         admin.delete(&want.id()?, force).await
+    }
+
+    /// Waits as long as the transport declares that a confirmed ack may still be lost with the broker (A1).
+    pub(crate) async fn until_durable(&self) {
+        if let AckDurability::Flushed(bound) = self.capabilities().ack_durability {
+            tokio::time::sleep(bound).await;
+        }
     }
 
     /// The topics that the namespace knows.
