@@ -5,6 +5,10 @@
 //! [`Client::connection`](crate::context::Client).
 
 mod bounds;
+mod crew;
+mod dead;
+mod diary;
+mod gate;
 mod inbox;
 mod ledger;
 mod note;
@@ -14,6 +18,10 @@ mod time;
 mod want;
 
 pub(crate) use bounds::Bounds;
+pub(crate) use crew::{Act, Crew, Job, Scripted, job};
+pub(crate) use dead::buried_numbers;
+pub(crate) use diary::{Diary, Pages, Run};
+pub(crate) use gate::Gate;
 pub(crate) use inbox::{Inbox, Parcel, Token, ack_all, numbers};
 pub(crate) use ledger::{Books, Ledger};
 pub(crate) use note::{Note, notes};

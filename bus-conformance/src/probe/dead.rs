@@ -1,0 +1,78 @@
+//! What a case asks about dead letters again and again.
+
+use bus_api::{DeadLetter, Group, SubscriptionId, SubscriptionInfo};
+
+use crate::context::Client;
+use crate::outcome::{Violation, ensure_eq};
+use crate::probe::note::Note;
+use crate::probe::time::eventually;
+
+impl Client {
+    /// Every entry of a group, in the order of writing, read in pages.
+    pub(crate) async fn buried(&self, group: &str) -> Result<Vec<DeadLetter>, Violation> {
+        let (group, mut entries, mut cursor) = (Group::new(group)?, Vec::new(), None);
+        loop {
+            let store = self.connection.bus.dead_letters();
+            let page = store.page(&group, cursor.as_ref(), 100).await?;
+            entries.extend(page.entries);
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => return Ok(entries),
+            }
+        }
+    }
+
+    /// How many entries a group has.
+    pub(crate) async fn buried_count(&self, group: &str) -> Result<u64, Violation> {
+        let store = self.connection.bus.dead_letters();
+        Ok(store.count(&Group::new(group)?).await?)
+    }
+
+    /// Waits until a group has exactly `count` entries, and returns them.
+    pub(crate) async fn until_buried(
+        &self,
+        group: &str,
+        count: usize,
+    ) -> Result<Vec<DeadLetter>, Violation> {
+        eventually(format_args!("{count} dead letters of {group}"), async || {
+            Ok(self.buried_count(group).await? >= count as u64)
+        })
+        .await?;
+        let entries = self.buried(group).await?;
+        ensure_eq!(entries.len(), count, "dead letters of {group}");
+        ensure_eq!(
+            self.buried_count(group).await?,
+            count as u64,
+            "the count of dead letters of {group}"
+        );
+        Ok(entries)
+    }
+
+    /// What the broker says about a durable subscription.
+    pub(crate) async fn info(
+        &self,
+        group: &str,
+        pattern: &str,
+    ) -> Result<SubscriptionInfo, Violation> {
+        let id = SubscriptionId::new(Group::new(group)?, pattern.parse()?);
+        Ok(self.subscriptions().get(&id).await?)
+    }
+
+    /// Waits until a durable subscription has nothing left to settle.
+    pub(crate) async fn until_settled(&self, group: &str, pattern: &str) -> Result<(), Violation> {
+        eventually(format_args!("{group} on {pattern} has settled all"), async || {
+            Ok(self.info(group, pattern).await?.lag == 0)
+        })
+        .await
+    }
+}
+
+/// The numbers of the notes in these entries, sorted.
+pub(crate) fn buried_numbers(entries: &[DeadLetter]) -> Result<Vec<u64>, Violation> {
+    let mut numbers = entries
+        .iter()
+        .map(|entry| Note::of(&entry.message).map(|note| note.number))
+        .collect::<Result<Vec<_>, _>>()?;
+    numbers.sort_unstable();
+    Ok(numbers)
+}
