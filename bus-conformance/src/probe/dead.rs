@@ -1,6 +1,6 @@
 //! What a case asks about dead letters again and again.
 
-use bus_api::{DeadLetter, Group, SubscriptionId, SubscriptionInfo};
+use bus_api::{DeadEntry, DeadLetter, Filter, Group, SubscriptionId, SubscriptionInfo};
 
 use crate::context::Client;
 use crate::outcome::{Violation, ensure_eq};
@@ -10,11 +10,10 @@ use crate::probe::time::eventually;
 impl Client {
     /// Every entry of a group, in the order of writing, read in pages.
     pub(crate) async fn buried(&self, group: &str) -> Result<Vec<DeadLetter>, Violation> {
-        let (group, mut entries, mut cursor) = (Group::new(group)?, Vec::new(), None);
+        let (dead, mut entries, mut cursor) = (self.dead_letters(group), Vec::new(), None);
         loop {
-            let store = self.connection.bus.dead_letters();
-            let page = store.page(&group, cursor.as_ref(), 100).await?;
-            entries.extend(page.entries);
+            let page = dead.page(&Filter::default(), cursor.as_ref(), 100).await?;
+            entries.extend(page.entries.into_iter().map(DeadEntry::into_inner));
             match page.next {
                 Some(next) => cursor = Some(next),
                 None => return Ok(entries),
@@ -24,8 +23,7 @@ impl Client {
 
     /// How many entries a group has.
     pub(crate) async fn buried_count(&self, group: &str) -> Result<u64, Violation> {
-        let store = self.connection.bus.dead_letters();
-        Ok(store.count(&Group::new(group)?).await?)
+        Ok(self.dead_letters(group).count(&Filter::default()).await?)
     }
 
     /// Waits until a group has exactly `count` entries, and returns them.
