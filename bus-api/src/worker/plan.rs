@@ -21,16 +21,18 @@ pub(crate) struct Plan {
     /// The topics of requests.
     pub(crate) request_patterns: Vec<Pattern>,
     pub(crate) routes: Arc<Routes>,
-    pub(crate) handlers: Handlers,
     pub(crate) settings: WorkerSettings,
     pub(crate) max_in_flight: usize,
     pub(crate) mode: Mode,
 }
 
 impl Plan {
+    /// The plan, and the handlers with the layers around them. They are apart because layers need not be `Sync`: who borrows
+    /// the plan across an `.await` stays `Send`.
+    ///
     /// # Errors
     /// `InvalidConfig`, `InvalidTopic`.
-    pub(crate) fn new(draft: Draft) -> Result<Self> {
+    pub(crate) fn new(draft: Draft) -> Result<(Self, Handlers)> {
         let scope = draft.scope?;
         if let Some(mistake) = draft.mistake {
             return Err(mistake);
@@ -58,17 +60,17 @@ impl Plan {
         for wrap in draft.layers {
             handlers = wrap(handlers);
         }
-        Ok(Self {
+        let plan = Self {
             bus: draft.bus,
             scope,
             patterns,
             request_patterns,
             routes,
-            handlers,
             settings,
             max_in_flight,
             mode,
-        })
+        };
+        Ok((plan, handlers))
     }
 
     /// The group, unless it is a broadcast.

@@ -31,7 +31,7 @@ const MOST_REQUESTS: usize = 32;
 /// # Errors
 /// As [`Worker::start`](crate::Worker::start).
 pub(crate) async fn start(draft: Draft) -> Result<Running> {
-    let plan = Plan::new(draft)?;
+    let (plan, handlers) = Plan::new(draft)?;
     let core = Arc::clone(plan.bus.core());
     let participant = core.enter()?;
     tell_about_stored(&core, &plan).await;
@@ -61,7 +61,7 @@ pub(crate) async fn start(draft: Draft) -> Result<Running> {
     let pump = Pump {
         intake: Intake::new(sources, plan.mode, shared.stop.clone()),
         shared,
-        service: plan.handlers,
+        service: handlers,
         slots: Arc::new(Semaphore::new(concurrency as usize)),
         pauses: Arc::clone(&control.pauses),
         parked: None,

@@ -93,11 +93,16 @@ async fn l1_drain_ends_at_its_deadline(context: Context) -> Result<(), Violation
     client.publish(&notes("l.a", [1])[0]).await?;
     diary.until_runs(1).await?;
     let (begun, deadline) = (Instant::now(), ms(800));
-    crew.drain(deadline).await?;
+    let report = crew.drain(deadline).await?;
     let took = begun.elapsed();
     ensure!(
         took + ms(2) >= deadline && took <= deadline + Bounds::of(&context).prompt,
         "the drain took {took:?}; its deadline was {deadline:?}"
+    );
+    ensure_eq!(
+        (report.handled, report.handed_back),
+        (0, 1),
+        "handled and handed back in the report"
     );
     Ok(())
 }
@@ -115,7 +120,7 @@ async fn l1_leaving_flushes_acks(context: Context) -> Result<(), Violation> {
     inbox.leave().await?;
     let mut next = client.join(group("g", "l.>")).await?;
     next.quiet().await?;
-    ensure_eq!(client.info("g", "l.>").await?.lag, 0, "unsettled messages");
+    ensure_eq!(client.info(&group("g", "l.>")).await?.lag, 0, "unsettled messages");
     Ok(())
 }
 
@@ -136,8 +141,8 @@ async fn l1_close_drains_what_runs(context: Context) -> Result<(), Violation> {
     let started: Vec<u64> = diary.runs().iter().map(|run| run.number).collect();
     diary.exactly(started.iter().copied())?;
     for (name, left) in [("g", 40 - started.len() as u64), ("h", 40)] {
-        ensure_eq!(client.info(name, "l.>").await?.lag, left, "left for others of {name}");
-        ensure_eq!(client.info(name, "l.>").await?.members, 0, "members of {name}");
+        ensure_eq!(client.info(&group(name, "l.>")).await?.lag, left, "left for others of {name}");
+        ensure_eq!(client.info(&group(name, "l.>")).await?.members, 0, "members of {name}");
     }
     let mut next = client.join(group("h", "l.>")).await?;
     next.take_all(&Ledger::expecting(0..40)).await
@@ -179,8 +184,8 @@ async fn l1_after_close_calls_are_closed(context: Context) -> Result<(), Violati
         ("try_send", publisher.try_send(&note).err()),
         ("subscribe", client.join(group("g", "l.>")).await.err()),
         ("request", client.request(&Question { number: 1 }).await.err()),
-        ("worker", client.try_employ(job(group("g", "l.>")), &diary).await.err()),
-        ("respond", client.try_answer(post("p"), &diary).await.err()),
+        ("worker", client.employ(job(group("g", "l.>")), &diary, |_| Act::Done).await.err()),
+        ("respond", client.answer(post("p"), &diary, |_| Say::Answer).await.err()),
         ("dead letters", dead.count(&all).await.err()),
         ("page", dead.page(&all, None, 1).await.err()),
         ("purge", dead.purge(&all).await.err()),
@@ -189,7 +194,7 @@ async fn l1_after_close_calls_are_closed(context: Context) -> Result<(), Violati
         ("list", client.subscriptions().list().await.err()),
         ("reset", client.subscriptions().reset(&id, &Start::Earliest).await.err()),
         ("delete", client.subscriptions().delete(&id).await.err()),
-        ("topics", client.topics().await.err()),
+        ("topics", client.bus.topics().await.err()),
         ("add_topic", client.add_topic(&Topic::new("l.b")?).await.err()),
     ];
     for (call, error) in calls {

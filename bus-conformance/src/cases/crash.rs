@@ -177,7 +177,7 @@ async fn r4_one_that_kills_among_200_is_the_only_dead_letter(
         _ => Act::Take(Duration::from_millis(2)),
     };
     die_of(&context, KILLER, &job, &diary, script, async || {
-        Ok(client.buried_count("g").await? > 0 && client.info("g", "r.>").await?.lag == 0)
+        Ok(client.buried_count("g").await? > 0 && client.info(&group("g", "r.>")).await?.lag == 0)
     })
     .await?;
     let entries = client.buried("g").await?;

@@ -83,7 +83,7 @@ async fn r2_the_entry_is_there_before_the_message_is_settled(
     let job = job(group("g", "r.>")).concurrency(4).attempts(1);
     let crew = client.employ(job, &diary, |_| Act::Fail("no".into())).await?;
     eventually("everything is settled", async || {
-        let lag = watcher.info("g", "r.>").await?.lag;
+        let lag = watcher.info(&group("g", "r.>")).await?.lag;
         let entries = watcher.buried_count("g").await?;
         ensure!(
             entries + lag >= ALL,

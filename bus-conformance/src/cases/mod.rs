@@ -3,18 +3,31 @@
 mod acks;
 mod attempts;
 mod attributes;
+mod away;
 mod broadcast;
+mod cancel;
 mod capabilities;
+mod closing;
+mod crash;
+mod dead_letters;
+mod dead_store;
 mod dedup;
+mod drain;
 mod flow;
 mod groups;
 mod leases;
+mod lost;
 mod nacks;
 mod namespaces;
 mod order;
 mod payloads;
 mod publish;
+mod redrive;
 mod replay;
+mod requests;
+mod retention;
+mod retry;
+mod safety;
 mod starts;
 mod subscriptions;
 mod topics;
@@ -29,18 +42,31 @@ pub(crate) fn all() -> Vec<Case> {
         acks::cases(),
         attempts::cases(),
         attributes::cases(),
+        away::cases(),
         broadcast::cases(),
+        cancel::cases(),
         capabilities::cases(),
+        closing::cases(),
+        crash::cases(),
+        dead_letters::cases(),
+        dead_store::cases(),
         dedup::cases(),
+        drain::cases(),
         flow::cases(),
         groups::cases(),
         leases::cases(),
+        lost::cases(),
         nacks::cases(),
         namespaces::cases(),
         order::cases(),
         payloads::cases(),
         publish::cases(),
+        redrive::cases(),
         replay::cases(),
+        requests::cases(),
+        retention::cases(),
+        retry::cases(),
+        safety::cases(),
         starts::cases(),
         subscriptions::cases(),
         topics::cases(),

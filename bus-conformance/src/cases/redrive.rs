@@ -297,7 +297,7 @@ async fn r6_a_redriven_copy_waits_for_its_subscription(context: Context) -> Resu
     bury(&client, &notes("r.a", 0..3)).await?;
     client.close().await?;
     operator.dead_letters("g").redrive(&Filter::default()).await?;
-    ensure_eq!(operator.info("g", "r.>").await?.lag, 3, "unsettled copies");
+    ensure_eq!(operator.info(&group("g", "r.>")).await?.lag, 3, "unsettled copies");
     let mut inbox = operator.join(group("g", "r.>")).await?;
     inbox.take_all(&Ledger::expecting(0..3)).await
 }

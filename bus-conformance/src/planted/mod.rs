@@ -4,9 +4,9 @@
 //! A plant that survives its case is a defect of the suite.
 
 mod admin;
-mod bug;
+pub(crate) mod bug;
 mod dead;
-mod decorator;
+pub(crate) mod decorator;
 mod factory;
 mod publish;
 mod receive;

@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus_api::{Jitter, Retry};
+use bus_api::{Error, Expired, HandlerError, Jitter, Report, Retry, Running};
 
 use crate::context::Client;
-use crate::outcome::Violation;
+use crate::outcome::{Violation, ensure_eq};
 use crate::probe::diary::{Diary, Run};
 use crate::probe::gate::Gate;
+use crate::probe::note::Note;
 use crate::probe::time::{PATIENCE, ms};
 use crate::probe::want::Want;
 
@@ -60,9 +61,6 @@ impl fmt::Display for Scripted {
 
 impl std::error::Error for Scripted {}
 
-/// What a handler does, by the call.
-pub(crate) type Script = Arc<dyn Fn(&Run) -> Act + Send + Sync>;
-
 /// What a case asks of a worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
@@ -75,7 +73,7 @@ pub(crate) struct Job {
     /// How long a handler may take.
     pub(crate) timeout: Duration,
     /// Handlers at a time.
-    pub(crate) concurrency: usize,
+    pub(crate) concurrency: u32,
     /// Whether expired messages become dead letters.
     pub(crate) keeps_expired: bool,
 }
@@ -119,7 +117,7 @@ impl Job {
     }
 
     /// Runs this many handlers at a time.
-    pub(crate) fn concurrency(self, concurrency: usize) -> Self {
+    pub(crate) fn concurrency(self, concurrency: u32) -> Self {
         Self {
             concurrency,
             ..self
@@ -135,33 +133,117 @@ impl Job {
     }
 }
 
-/// A running worker.
+/// A running worker or responder.
 #[derive(Debug)]
-pub(crate) struct Crew {}
+pub(crate) struct Crew {
+    running: Running,
+}
 
 impl Client {
     /// Starts a worker that enters every call in `diary` and does what `script` says.
     pub(crate) async fn employ(
         &self,
-        _job: Job,
-        _diary: &Diary,
-        _script: impl Fn(&Run) -> Act + Send + Sync + 'static,
-    ) -> Result<Crew, Violation> {
-        Err(Violation::new("workers are not wired yet"))
+        job: Job,
+        diary: &Diary,
+        script: impl Fn(&Run) -> Act + Send + Sync + 'static,
+    ) -> Result<Crew, Error> {
+        let (diary, script, name) = (diary.clone(), Arc::new(script), job.worker);
+        let handler = move |note: Note, context: bus_api::Context| {
+            let (diary, script) = (diary.clone(), script.clone());
+            async move {
+                if let Err(damage) = Note::of(context.message()) {
+                    diary.damaged(damage);
+                }
+                let run = Run::new(name, note.number, &context);
+                diary.begin(run.clone());
+                perform(script(&run)).await?;
+                diary.done(run.number);
+                Ok::<(), HandlerError>(())
+            }
+        };
+        let want = job.want;
+        let worker = match &want.group {
+            Some(group) => self.worker(group),
+            None => self.broadcast_worker(name),
+        };
+        let expired = if job.keeps_expired {
+            Expired::DeadLetter
+        } else {
+            Expired::Drop
+        };
+        let running = worker
+            .pattern(&want.pattern)
+            .on(handler)
+            .retry(job.retry)
+            .timeout(job.timeout)
+            .concurrency(job.concurrency)
+            .max_in_flight(want.max_in_flight)
+            .lease(want.lease)
+            .order(want.order)
+            .start_at(want.start)
+            .expired(expired)
+            .start()
+            .await?;
+        Ok(Crew::new(running))
     }
 }
 
+async fn perform(act: Act) -> Result<(), HandlerError> {
+    let error = |text: String| HandlerError::new(Scripted(text));
+    match act {
+        Act::Done => Ok(()),
+        Act::Take(long) => {
+            tokio::time::sleep(long).await;
+            Ok(())
+        }
+        Act::Wait(gate) => {
+            gate.passed().await;
+            Ok(())
+        }
+        Act::Hang => std::future::pending().await,
+        Act::Fail(text) => Err(error(text)),
+        Act::Refuse(text) => Err(error(text).dead_letter()),
+        Act::RetryAfter(delay) => Err(error("later".into()).retry_after(delay)),
+        Act::Defer(delay) => Err(error("not now".into()).defer(delay)),
+        Act::Panic => scripted_panic(),
+    }
+}
+
+/// Panics, which is what the case is about.
+#[allow(clippy::panic, reason = "the clause is about handlers that panic")]
+pub(crate) fn scripted_panic<T>() -> T {
+    panic!("scripted panic")
+}
+
 impl Crew {
-    /// Drains with all the time that it needs; nothing may be left over.
-    pub(crate) async fn shutdown(self) -> Result<(), Violation> {
-        self.drain(PATIENCE).await
+    pub(crate) fn new(running: Running) -> Self {
+        Self { running }
     }
 
-    /// Drains: waits for handlers up to `deadline`, then hands back what they hold.
-    pub(crate) async fn drain(self, _deadline: Duration) -> Result<(), Violation> {
+    /// Drains with all the time that it needs; nothing may be left over.
+    pub(crate) async fn shutdown(self) -> Result<(), Violation> {
+        let report = self.drain(PATIENCE).await?;
+        ensure_eq!(report.unsettled, 0, "what a drain with time enough left unsettled");
         Ok(())
     }
 
-    /// Leaves it running for the rest of the case.
-    pub(crate) fn leave_running(self) {}
+    /// Drains: waits for handlers up to `deadline`, then hands back what they hold.
+    pub(crate) async fn drain(self, deadline: Duration) -> Result<Report, Violation> {
+        let mut report = self.running.shutdown(deadline).await;
+        match report.error.take() {
+            Some(error) => Err(Violation::new("a drain failed").because(error)),
+            None => Ok(report),
+        }
+    }
+
+    /// Waits until it has ended by itself, and says why.
+    pub(crate) async fn ended(self) -> Result<Report, Error> {
+        self.running.join().await
+    }
+
+    /// Leaves it as it is for the rest of the case.
+    pub(crate) fn leave_running(self) {
+        // Dropping it would drain it.
+        std::mem::forget(self.running);
+    }
 }

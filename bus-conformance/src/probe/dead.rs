@@ -1,11 +1,12 @@
 //! What a case asks about dead letters again and again.
 
-use bus_api::{DeadEntry, DeadLetter, Filter, Group, SubscriptionId, SubscriptionInfo};
+use bus_api::{DeadEntry, DeadLetter, Filter};
 
 use crate::context::Client;
 use crate::outcome::{Violation, ensure_eq};
 use crate::probe::note::Note;
 use crate::probe::time::eventually;
+use crate::probe::want::group as want;
 
 impl Client {
     /// Every entry of a group, in the order of writing, read in pages.
@@ -32,7 +33,7 @@ impl Client {
         group: &str,
         count: usize,
     ) -> Result<Vec<DeadLetter>, Violation> {
-        eventually(format_args!("{count} dead letters of {group}"), async || {
+        eventually(format!("{count} dead letters of {group}"), async || {
             Ok(self.buried_count(group).await? >= count as u64)
         })
         .await?;
@@ -46,20 +47,10 @@ impl Client {
         Ok(entries)
     }
 
-    /// What the broker says about a durable subscription.
-    pub(crate) async fn info(
-        &self,
-        group: &str,
-        pattern: &str,
-    ) -> Result<SubscriptionInfo, Violation> {
-        let id = SubscriptionId::new(Group::new(group)?, pattern.parse()?);
-        Ok(self.subscriptions().get(&id).await?)
-    }
-
     /// Waits until a durable subscription has nothing left to settle.
     pub(crate) async fn until_settled(&self, group: &str, pattern: &str) -> Result<(), Violation> {
-        eventually(format_args!("{group} on {pattern} has settled all"), async || {
-            Ok(self.info(group, pattern).await?.lag == 0)
+        eventually(format!("{group} on {pattern} has settled all"), async || {
+            Ok(self.info(&want(group, pattern)).await?.lag == 0)
         })
         .await
     }

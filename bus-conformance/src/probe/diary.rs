@@ -49,6 +49,17 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// A call of `worker` that begins now.
+    pub(crate) fn new(worker: &'static str, number: u64, context: &bus_api::Context) -> Self {
+        Self {
+            number,
+            worker,
+            attempt: context.attempt(),
+            message: context.message().clone(),
+            at: Instant::now(),
+        }
+    }
+
     /// The id of the message.
     pub(crate) fn id(&self) -> &MessageId {
         &self.message.metadata.id
@@ -136,7 +147,7 @@ impl Diary {
     /// Waits until a handler has been called `count` times.
     #[track_caller]
     pub(crate) fn until_runs(&self, count: usize) -> impl Future<Output = Result<(), Violation>> {
-        self.until(format_args!("{count} calls of the handler"), move |pages| {
+        self.until("as many calls of the handler as expected", move |pages| {
             pages.runs.len() >= count
         })
     }

@@ -199,6 +199,9 @@ impl Parcel {
         Ok(())
     }
 
+    /// Asks for the ack and waits for nothing.
+    pub(crate) fn ack_later(self) {}
+
     /// Nacks for redelivery at once; returns when the broker has confirmed.
     pub(crate) async fn nack(self) -> Result<(), Violation> {
         self.nack_after(Duration::ZERO).await
@@ -224,6 +227,11 @@ impl Token {
     /// Acks; returns when the broker has confirmed.
     pub(crate) async fn ack(self) -> Result<(), Violation> {
         self.parcel.ack().await
+    }
+
+    /// Asks for the ack and waits for nothing.
+    pub(crate) fn ack_later(self) {
+        self.parcel.ack_later();
     }
 
     /// Nacks for redelivery at once; returns when the broker has confirmed.

@@ -14,6 +14,7 @@ mod ledger;
 mod note;
 mod operate;
 mod pump;
+mod question;
 mod time;
 mod want;
 
@@ -26,5 +27,6 @@ pub(crate) use inbox::{Inbox, Parcel, Token, ack_all, numbers};
 pub(crate) use ledger::{Books, Ledger};
 pub(crate) use note::{Note, notes};
 pub(crate) use pump::Pump;
+pub(crate) use question::{Question, Say, post};
 pub(crate) use time::{PATIENCE, QUIET, eventually, ms, secs, within};
 pub(crate) use want::{Want, broadcast, group};

@@ -1,16 +1,18 @@
 //! Questions, and who answers them.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use bus_api::{Codec, Event, EventType, Pattern, Request, Result, Topic};
+use bus_api::{Codec, Event, EventType, HandlerError, Pattern, Request, Result, Topic};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Client;
-use crate::outcome::Violation;
-use crate::probe::crew::{Crew, Scripted};
+use crate::outcome::{Violation, ensure_eq};
+use crate::probe::crew::{Crew, Scripted, scripted_panic};
 use crate::probe::diary::{Diary, Run};
 use crate::probe::gate::Gate;
+use crate::probe::time::PATIENCE;
 
 /// A numbered question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +91,7 @@ pub(crate) enum Say {
 pub(crate) struct Post {
     pub(crate) group: &'static str,
     pub(crate) name: &'static str,
-    pub(crate) concurrency: usize,
+    pub(crate) concurrency: u32,
 }
 
 /// A responder of `group` under the same name.
@@ -108,7 +110,7 @@ impl Post {
     }
 
     /// Answers this many questions at a time.
-    pub(crate) fn concurrency(self, concurrency: usize) -> Self {
+    pub(crate) fn concurrency(self, concurrency: u32) -> Self {
         Self {
             concurrency,
             ..self
@@ -120,22 +122,63 @@ impl Client {
     /// Starts a responder that enters every question in `diary` and does what `script` says.
     pub(crate) async fn answer(
         &self,
-        _post: Post,
-        _diary: &Diary,
-        _script: impl Fn(&Run) -> Say + Send + Sync + 'static,
-    ) -> std::result::Result<Crew, Violation> {
-        let _ = |text| Scripted(text);
-        Err(Violation::new("responders are not wired yet"))
+        post: Post,
+        diary: &Diary,
+        script: impl Fn(&Run) -> Say + Send + Sync + 'static,
+    ) -> Result<Crew> {
+        let (diary, script, name) = (diary.clone(), Arc::new(script), post.name);
+        let handler = move |question: Question, context: bus_api::Context| {
+            let (diary, script) = (diary.clone(), script.clone());
+            async move {
+                let run = Run::new(name, question.number, &context);
+                diary.begin(run.clone());
+                let refused = perform(script(&run)).await?;
+                diary.done(run.number);
+                Ok::<_, HandlerError>(refused.map_or_else(
+                    || {
+                        Ok(Answer {
+                            number: run.number,
+                            by: name.to_owned(),
+                        })
+                    },
+                    Err,
+                ))
+            }
+        };
+        let running = self
+            .worker(post.group)
+            .respond(handler)
+            .concurrency(post.concurrency)
+            .max_in_flight(post.concurrency as usize)
+            .timeout(PATIENCE)
+            .start()
+            .await?;
+        Ok(Crew::new(running))
     }
 
     /// Asks a question and returns the answer, which has to come and to be its own.
     pub(crate) async fn ask(&self, number: u64) -> std::result::Result<Answer, Violation> {
         let answer = self
             .request(&Question { number })
-            .timeout(crate::probe::PATIENCE)
+            .timeout(PATIENCE)
             .await?
             .map_err(Violation::new)?;
-        crate::outcome::ensure_eq!(answer.number, number, "the number in the reply");
+        ensure_eq!(answer.number, number, "the number in the reply");
         Ok(answer)
+    }
+}
+
+/// The error of the domain, if that is the answer.
+async fn perform(say: Say) -> std::result::Result<Option<String>, HandlerError> {
+    match say {
+        Say::Answer => Ok(None),
+        Say::When(gate) => {
+            gate.passed().await;
+            Ok(None)
+        }
+        Say::No(text) => Ok(Some(text)),
+        Say::Fail(text) => Err(HandlerError::new(Scripted(text))),
+        Say::Panic => scripted_panic(),
+        Say::Nothing => std::future::pending().await,
     }
 }

@@ -40,14 +40,10 @@ pub(crate) fn within<T>(
 
 /// Waits until `check` holds, at most [`PATIENCE`].
 #[track_caller]
-pub(crate) fn eventually<F, Fut>(
+pub(crate) fn eventually(
     what: impl Display,
-    mut check: F,
-) -> impl Future<Output = Result<(), Violation>>
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Result<bool, Violation>>,
-{
+    mut check: impl AsyncFnMut() -> Result<bool, Violation>,
+) -> impl Future<Output = Result<(), Violation>> {
     let late = Violation::new(format_args!("{what}: not within {PATIENCE:?}"));
     async move {
         let deadline = Instant::now() + PATIENCE;
