@@ -10,8 +10,9 @@ use crate::context::Context;
 use crate::factory::Control;
 use crate::outcome::Violation;
 
-/// The future of a running case.
-pub(crate) type Running = Pin<Box<dyn Future<Output = Result<(), Violation>> + Send>>;
+/// The future of a running case. It stays on the thread of its runtime, so that a case may borrow as it likes
+/// in what it waits for; what it spawns is `Send`.
+pub(crate) type Running = Pin<Box<dyn Future<Output = Result<(), Violation>>>>;
 
 /// A clause of the contract, such as `A3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

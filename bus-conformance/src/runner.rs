@@ -169,8 +169,9 @@ fn drive(case: &Case, factory: &Arc<dyn Factory>, seed: u64) -> Outcome {
     };
     let context = Context::new(factory.clone(), namespace, seed);
     let run = case.run;
-    let outcome = runtime.block_on(async {
-        let running = tokio::spawn(async move { run(context).await });
+    let local = tokio::task::LocalSet::new();
+    let outcome = local.block_on(&runtime, async {
+        let running = tokio::task::spawn_local(async move { run(context).await });
         match tokio::time::timeout(case.timeout(), running).await {
             Err(_) => Outcome::Failed(format!("not finished after {:?}", case.timeout())),
             Ok(Err(error)) => Outcome::Failed(format!("the case panicked: {error}")),

@@ -52,7 +52,10 @@ async fn l3_a_publish_waits_for_the_broker(context: Context) -> Result<(), Viola
         Ok(_) => inbox.take_all(&ledger).await,
         // What was on its way when the cut came may be stored; then it must say so.
         Err(error) => {
-            ensure!(error.is_indeterminate(), "not tried until its deadline: {error}");
+            ensure!(
+                error.is_indeterminate(),
+                "not tried until its deadline: {error}"
+            );
             Ok(())
         }
     }
@@ -72,7 +75,10 @@ async fn l3_a_publish_gives_up_at_its_deadline(context: Context) -> Result<(), V
     }
     let took = begun.elapsed();
     let limit = secs(1) + Bounds::of(&context).prompt;
-    ensure!(took <= limit, "it gave up after {took:?}; publish_timeout is 1 s");
+    ensure!(
+        took <= limit,
+        "it gave up after {took:?}; publish_timeout is 1 s"
+    );
     client.connection.disturb.heal().await;
     // And the connection works again without being made anew.
     within(PATIENCE, "a publish after the cut", async {
@@ -142,7 +148,10 @@ async fn l3_acks_during_a_cut_are_not_lost(context: Context) -> Result<(), Viola
     client.connection.disturb.cut().await;
     let acking = tokio::spawn(crate::probe::ack_all(held));
     sleep(ms(300)).await;
-    ensure!(!acking.is_finished(), "acks were confirmed without a broker");
+    ensure!(
+        !acking.is_finished(),
+        "acks were confirmed without a broker"
+    );
     client.connection.disturb.heal().await;
     within(PATIENCE, "acks over a cut", acking)
         .await?
@@ -186,7 +195,9 @@ async fn l3_everything_resumes_after_a_restart(context: Context) -> Result<(), V
     let (publisher, client) = (context.client().await?, context.client().await?);
     let ledger = Ledger::new();
     let pump = Pump::acking("one", client.join(group("g", "l.>")).await?, &ledger);
-    let crew = client.answer(post("p"), &Diary::new(), |_| Say::Answer).await?;
+    let crew = client
+        .answer(post("p"), &Diary::new(), |_| Say::Answer)
+        .await?;
     for number in 0..50 {
         ledger.publish([number]);
         publisher.publish(&Note::new("l.a", number)).await?;
@@ -203,7 +214,10 @@ async fn l3_everything_resumes_after_a_restart(context: Context) -> Result<(), V
         .map_err(Violation::new)?
     {
         Ok(_) => ledger.publish([50]),
-        Err(error) => ensure!(error.is_indeterminate(), "given up before its deadline: {error}"),
+        Err(error) => ensure!(
+            error.is_indeterminate(),
+            "given up before its deadline: {error}"
+        ),
     }
     for number in 51..100 {
         ledger.publish([number]);
@@ -242,7 +256,10 @@ async fn l6_connect_fails_within_its_timeout(context: Context) -> Result<(), Vio
         Err(_) => return Err(Violation::new("connecting without a broker never ends")),
     }
     let limit = secs(1) + Bounds::of(&context).prompt;
-    ensure!(took <= limit, "Unavailable after {took:?}; connect_timeout is 1 s");
+    ensure!(
+        took <= limit,
+        "Unavailable after {took:?}; connect_timeout is 1 s"
+    );
     Ok(())
 }
 

@@ -65,7 +65,8 @@ async fn l2_a_cancelled_next_loses_nothing(context: Context) -> Result<(), Viola
             }
         } else {
             timeout(PATIENCE, inbox.raw()).await.map_err(|_| {
-                Violation::new("nothing comes any more").because(ledger.read(|books| books.summary()))
+                Violation::new("nothing comes any more")
+                    .because(ledger.read(|books| books.summary()))
             })?
         };
         let Some(parcel) = next else {
@@ -109,7 +110,12 @@ async fn l2_a_cancelled_publish_loses_no_other(context: Context) -> Result<(), V
     check_stored(&mut inbox, &confirmed, ALL).await?;
     // The window that the cancelled ones held is free again.
     ensure_eq!(
-        client.health().await.details.get("client.outstanding_messages").map(String::as_str),
+        client
+            .health()
+            .await
+            .details
+            .get("client.outstanding_messages")
+            .map(String::as_str),
         Some("0"),
         "outstanding publishes"
     );
@@ -125,7 +131,11 @@ async fn check_stored(
     let mut seen = Vec::new();
     while !confirmed.iter().all(|number| seen.contains(number)) {
         let token = inbox.next().await.map_err(|violation| {
-            violation.because(format_args!("{} of {} confirmed", seen.len(), confirmed.len()))
+            violation.because(format_args!(
+                "{} of {} confirmed",
+                seen.len(),
+                confirmed.len()
+            ))
         })?;
         seen.push(token.number());
         token.ack().await?;
@@ -137,7 +147,10 @@ async fn check_stored(
     }
     let unique: BTreeSet<u64> = seen.iter().copied().collect();
     ensure_eq!(unique.len(), seen.len(), "deliveries, each once");
-    ensure!(unique.iter().all(|number| *number < all), "a stranger was delivered");
+    ensure!(
+        unique.iter().all(|number| *number < all),
+        "a stranger was delivered"
+    );
     Ok(())
 }
 
@@ -202,7 +215,11 @@ async fn l2_a_cancelled_ack_is_an_ack_or_none(context: Context) -> Result<(), Vi
         );
         token.ack().await?;
     }
-    ensure_eq!(client.info(&group("g", "l.>")).await?.lag, 0, "unsettled messages");
+    ensure_eq!(
+        client.info(&group("g", "l.>")).await?.lag,
+        0,
+        "unsettled messages"
+    );
     Ok(())
 }
 

@@ -45,7 +45,10 @@ async fn l1_drain_waits_for_handlers(context: Context) -> Result<(), Violation> 
     let shutdown = tokio::spawn(crew.shutdown());
     // Draining starts nothing new; what runs ends when the gate opens.
     tokio::time::sleep(ms(100)).await;
-    ensure!(!shutdown.is_finished(), "the drain did not wait for its handlers");
+    ensure!(
+        !shutdown.is_finished(),
+        "the drain did not wait for its handlers"
+    );
     gate.open();
     shutdown.await.map_err(Violation::new)??;
     let started: BTreeSet<u64> = diary.runs().iter().map(|run| run.number).collect();
@@ -120,7 +123,11 @@ async fn l1_leaving_flushes_acks(context: Context) -> Result<(), Violation> {
     inbox.leave().await?;
     let mut next = client.join(group("g", "l.>")).await?;
     next.quiet().await?;
-    ensure_eq!(client.info(&group("g", "l.>")).await?.lag, 0, "unsettled messages");
+    ensure_eq!(
+        client.info(&group("g", "l.>")).await?.lag,
+        0,
+        "unsettled messages"
+    );
     Ok(())
 }
 
@@ -128,7 +135,9 @@ async fn l1_close_drains_what_runs(context: Context) -> Result<(), Violation> {
     let (client, diary) = (context.client().await?, Diary::new());
     let member = context.client().await?;
     let crew = member
-        .employ(job(group("g", "l.>")).concurrency(4), &diary, |_| Act::Take(ms(200)))
+        .employ(job(group("g", "l.>")).concurrency(4), &diary, |_| {
+            Act::Take(ms(200))
+        })
         .await?;
     let inbox = member.join(group("h", "l.>")).await?;
     for note in notes("l.a", 0..40) {
@@ -141,8 +150,16 @@ async fn l1_close_drains_what_runs(context: Context) -> Result<(), Violation> {
     let started: Vec<u64> = diary.runs().iter().map(|run| run.number).collect();
     diary.exactly(started.iter().copied())?;
     for (name, left) in [("g", 40 - started.len() as u64), ("h", 40)] {
-        ensure_eq!(client.info(&group(name, "l.>")).await?.lag, left, "left for others of {name}");
-        ensure_eq!(client.info(&group(name, "l.>")).await?.members, 0, "members of {name}");
+        ensure_eq!(
+            client.info(&group(name, "l.>")).await?.lag,
+            left,
+            "left for others of {name}"
+        );
+        ensure_eq!(
+            client.info(&group(name, "l.>")).await?.members,
+            0,
+            "members of {name}"
+        );
     }
     let mut next = client.join(group("h", "l.>")).await?;
     next.take_all(&Ledger::expecting(0..40)).await
@@ -151,9 +168,11 @@ async fn l1_close_drains_what_runs(context: Context) -> Result<(), Violation> {
 async fn l1_close_is_idempotent(context: Context) -> Result<(), Violation> {
     let client = context.client().await?;
     client.publish(&notes("l.a", [1])[0]).await?;
-    for closed in join_all((0..3).map(|_| client.bus.clone()).map(|bus| async move {
-        bus.close().await
-    }))
+    for closed in join_all(
+        (0..3)
+            .map(|_| client.bus.clone())
+            .map(|bus| async move { bus.close().await }),
+    )
     .await
     {
         closed?;
@@ -183,19 +202,44 @@ async fn l1_after_close_calls_are_closed(context: Context) -> Result<(), Violati
         ("send", publisher.send(&note).await.err()),
         ("try_send", publisher.try_send(&note).err()),
         ("subscribe", client.join(group("g", "l.>")).await.err()),
-        ("request", client.request(&Question { number: 1 }).await.err()),
-        ("worker", client.employ(job(group("g", "l.>")), &diary, |_| Act::Done).await.err()),
-        ("respond", client.answer(post("p"), &diary, |_| Say::Answer).await.err()),
+        (
+            "request",
+            client.request(&Question { number: 1 }).await.err(),
+        ),
+        (
+            "worker",
+            client
+                .employ(job(group("g", "l.>")), &diary, |_| Act::Done)
+                .await
+                .err(),
+        ),
+        (
+            "respond",
+            client
+                .answer(post("p"), &diary, |_| Say::Answer)
+                .await
+                .err(),
+        ),
         ("dead letters", dead.count(&all).await.err()),
         ("page", dead.page(&all, None, 1).await.err()),
         ("purge", dead.purge(&all).await.err()),
         ("redrive", dead.redrive(&all).await.err()),
         ("groups", client.dead_letter_groups().await.err()),
         ("list", client.subscriptions().list().await.err()),
-        ("reset", client.subscriptions().reset(&id, &Start::Earliest).await.err()),
+        (
+            "reset",
+            client
+                .subscriptions()
+                .reset(&id, &Start::Earliest)
+                .await
+                .err(),
+        ),
         ("delete", client.subscriptions().delete(&id).await.err()),
         ("topics", client.bus.topics().await.err()),
-        ("add_topic", client.add_topic(&Topic::new("l.b")?).await.err()),
+        (
+            "add_topic",
+            client.add_topic(&Topic::new("l.b")?).await.err(),
+        ),
     ];
     for (call, error) in calls {
         ensure_eq!(
@@ -227,7 +271,10 @@ async fn l1_after_close_calls_are_closed(context: Context) -> Result<(), Violati
             "a call of the adapter after close"
         );
     }
-    ensure!(!client.health().await.writable, "health() of a closed client is writable");
+    ensure!(
+        !client.health().await.writable,
+        "health() of a closed client is writable"
+    );
     Ok(())
 }
 

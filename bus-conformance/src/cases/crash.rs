@@ -79,11 +79,22 @@ async fn r4_a_crash_in_the_handler_raises_the_attempt(context: Context) -> Resul
     client.join(job.want.clone()).await?.leave().await?;
     client.publish(&notes("r.a", [1])[0]).await?;
     let calls = diary.clone();
-    die_of(&context, 1, &job, &diary, |_| Act::Hang, async || {
-        Ok(calls.runs().len() >= 4)
-    })
+    die_of(
+        &context,
+        1,
+        &job,
+        &diary,
+        |_| Act::Hang,
+        async || Ok(calls.runs().len() >= 4),
+    )
     .await
-    .or_else(|violation| if calls.runs().len() >= 4 { Ok(()) } else { Err(violation) })?;
+    .or_else(|violation| {
+        if calls.runs().len() >= 4 {
+            Ok(())
+        } else {
+            Err(violation)
+        }
+    })?;
     // The first delivery pays nothing for a mark, so that its crash goes unnoticed; the later ones count.
     ensure_eq!(
         diary.attempts_of(1)[..4],
@@ -101,9 +112,14 @@ async fn r4_a_handler_that_kills_runs_at_most_once_more_than_allowed(
     let job = job(want(&client)).attempts(ALLOWED);
     client.join(job.want.clone()).await?.leave().await?;
     client.publish(&notes("r.a", [1])[0]).await?;
-    die_of(&context, 1, &job, &diary, |_| Act::Hang, async || {
-        Ok(client.buried_count("g").await? > 0)
-    })
+    die_of(
+        &context,
+        1,
+        &job,
+        &diary,
+        |_| Act::Hang,
+        async || Ok(client.buried_count("g").await? > 0),
+    )
     .await?;
     let runs = diary.runs().len();
     ensure!(
@@ -115,7 +131,11 @@ async fn r4_a_handler_that_kills_runs_at_most_once_more_than_allowed(
         "given up after {runs} of {ALLOWED} attempts"
     );
     let entries = client.until_buried("g", 1).await?;
-    ensure_eq!(entries[0].error.kind, Failure::CRASH, "the kind of the failure");
+    ensure_eq!(
+        entries[0].error.kind,
+        Failure::CRASH,
+        "the kind of the failure"
+    );
     client.until_settled("g", "r.>").await
 }
 
@@ -143,9 +163,7 @@ async fn r4_what_the_dead_member_merely_held_keeps_its_attempt(
     }
     let struck: BTreeSet<u64> = diary.runs().iter().map(|run| run.number).collect();
     let heir = Diary::new();
-    let crew = client
-        .employ(job.attempts(9), &heir, |_| Act::Done)
-        .await?;
+    let crew = client.employ(job.attempts(9), &heir, |_| Act::Done).await?;
     heir.until_done((0..50).filter(|number| !struck.contains(number)))
         .await?;
     for run in heir.runs() {
@@ -182,13 +200,20 @@ async fn r4_one_that_kills_among_200_is_the_only_dead_letter(
     .await?;
     let entries = client.buried("g").await?;
     ensure_eq!(buried_numbers(&entries)?, vec![KILLER], "dead letters");
-    ensure_eq!(entries[0].error.kind, Failure::CRASH, "the kind of the failure");
+    ensure_eq!(
+        entries[0].error.kind,
+        Failure::CRASH,
+        "the kind of the failure"
+    );
     let lost: Vec<u64> = (0..201)
         .filter(|number| *number != KILLER && !diary.read(|pages| pages.done.contains_key(number)))
         .collect();
     ensure!(lost.is_empty(), "never handled: {lost:?}");
     let runs = diary.runs_of(KILLER).len();
-    ensure!((2..=3).contains(&runs), "the one that kills ran {runs} times; 2 are allowed");
+    ensure!(
+        (2..=3).contains(&runs),
+        "the one that kills ran {runs} times; 2 are allowed"
+    );
     Ok(())
 }
 
@@ -201,7 +226,11 @@ async fn r4_a_failure_before_the_crash_still_counts(context: Context) -> Result<
     let doomed = context.client().await?;
     let crew = doomed
         .employ(job.clone(), &diary, |run| {
-            if run.attempt <= 2 { Act::fail() } else { Act::Hang }
+            if run.attempt <= 2 {
+                Act::fail()
+            } else {
+                Act::Hang
+            }
         })
         .await?;
     diary.until_runs(3).await?;
@@ -210,6 +239,10 @@ async fn r4_a_failure_before_the_crash_still_counts(context: Context) -> Result<
     let crew = client.employ(job, &diary, |_| Act::Done).await?;
     diary.until_done([1]).await?;
     // The third delivery was marked: it came back with a recorded failure.
-    ensure_eq!(diary.attempts_of(1), vec![1, 2, 3, 4], "two failures and a crash");
+    ensure_eq!(
+        diary.attempts_of(1),
+        vec![1, 2, 3, 4],
+        "two failures and a crash"
+    );
     crew.shutdown().await
 }

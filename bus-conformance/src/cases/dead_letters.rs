@@ -65,7 +65,11 @@ async fn r2_after_the_last_attempt_it_is_a_dead_letter(context: Context) -> Resu
     // Settled for good: a later member of the group sees none of it.
     let mut inbox = client.join(group("g", "r.>")).await?;
     inbox.quiet().await?;
-    ensure_eq!(client.buried("g").await?.len(), 10, "dead letters in the end");
+    ensure_eq!(
+        client.buried("g").await?.len(),
+        10,
+        "dead letters in the end"
+    );
     inbox.leave().await
 }
 
@@ -81,7 +85,9 @@ async fn r2_the_entry_is_there_before_the_message_is_settled(
     client.join(group("g", "r.>")).await?.leave().await?;
     publish_all(&client, &notes("r.a", 0..ALL)).await?;
     let job = job(group("g", "r.>")).concurrency(4).attempts(1);
-    let crew = client.employ(job, &diary, |_| Act::Fail("no".into())).await?;
+    let crew = client
+        .employ(job, &diary, |_| Act::Fail("no".into()))
+        .await?;
     eventually("everything is settled", async || {
         let lag = watcher.info(&group("g", "r.>")).await?.lag;
         let entries = watcher.buried_count("g").await?;
@@ -108,7 +114,10 @@ async fn r2_a_crash_in_between_loses_nothing(context: Context) -> Result<(), Vio
     for (victim, calls) in [("first", 1), ("second", 9), ("third", 17)] {
         let doomed = context.client().await?;
         let before = diary.runs().len();
-        let job = Job { worker: victim, ..job(want.clone()).attempts(1).concurrency(4) };
+        let job = Job {
+            worker: victim,
+            ..job(want.clone()).attempts(1).concurrency(4)
+        };
         let crew = doomed.employ(job, &diary, |_| Act::fail()).await?;
         let wanted = calls.min(ALL as usize - client.buried("g").await?.len());
         diary.until_runs(before + wanted).await?;
@@ -147,7 +156,8 @@ async fn r2_an_entry_written_twice_is_one(context: Context) -> Result<(), Violat
         match &first {
             None => first = Some(entries),
             Some(first) => ensure_eq!(
-                entries, *first,
+                entries,
+                *first,
                 "what writing the same entries again leaves"
             ),
         }
@@ -191,7 +201,10 @@ async fn r2_a_recreated_log_makes_new_entries(context: Context) -> Result<(), Vi
         .await?;
     client.until_buried("g", 1).await?;
     client.until_settled("g", "r.>").await?;
-    context.factory().lose_log(context.namespace(), "r.a").await?;
+    context
+        .factory()
+        .lose_log(context.namespace(), "r.a")
+        .await?;
     client.publish(note).id(first.id).await?;
     client.until_buried("g", 2).await?;
     crew.shutdown().await
@@ -256,7 +269,11 @@ async fn r5_a_dead_letter_keeps_everything(context: Context) -> Result<(), Viola
         entry.message
     );
     ensure_eq!(entry.message.metadata.id, confirmed.id, "the id");
-    ensure_eq!(entry.message.key.as_deref(), Some("key-\u{e9}".as_bytes()), "the key");
+    ensure_eq!(
+        entry.message.key.as_deref(),
+        Some("key-\u{e9}".as_bytes()),
+        "the key"
+    );
     let headers: Vec<_> = entry.message.headers.iter().collect();
     ensure_eq!(
         headers,
@@ -270,7 +287,11 @@ async fn r5_a_dead_letter_keeps_everything(context: Context) -> Result<(), Viola
         ensure_eq!(entry.origin.position, position, "the origin's position");
     }
     ensure_eq!(entry.attempts, 3, "attempts");
-    ensure_eq!(entry.error.kind, Failure::HANDLER, "the kind of the failure");
+    ensure_eq!(
+        entry.error.kind,
+        Failure::HANDLER,
+        "the kind of the failure"
+    );
     ensure!(
         entry.error.text.contains("disk full in attempt 3"),
         "the text of the last failure is {:?}",
@@ -306,9 +327,7 @@ async fn r5_a_long_error_is_cut_at_4_kib(context: Context) -> Result<(), Violati
 }
 
 /// Payload and headers as large as they may be, with a reason that no longer fits beside them.
-async fn r5_the_largest_message_is_kept_with_its_reason(
-    context: Context,
-) -> Result<(), Violation> {
+async fn r5_the_largest_message_is_kept_with_its_reason(context: Context) -> Result<(), Violation> {
     let (publisher, client) = (context.client().await?, context.client().await?);
     let largest = publisher.capabilities().max_payload.min(8 << 20);
     let payload = Bytes::from(
@@ -328,7 +347,12 @@ async fn r5_the_largest_message_is_kept_with_its_reason(
         drop(inbox.raw().await);
         Ok::<_, Violation>(())
     };
-    let publish = async { Ok(publisher.publish(&raw).header("large", header.clone()).await?) };
+    let publish = async {
+        Ok(publisher
+            .publish(&raw)
+            .header("large", header.clone())
+            .await?)
+    };
     let _ = try_join(publish, drop_it).await?;
     let entries = client.until_buried("g", 1).await?;
     ensure!(

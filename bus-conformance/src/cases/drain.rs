@@ -85,7 +85,11 @@ async fn r7_leaving_a_stream_hands_back_unchanged(context: Context) -> Result<()
         let mut inbox = client.join(want.clone()).await?;
         // One is taken and acked; what was fetched beside it goes back.
         let token = inbox.next().await?;
-        ensure_eq!(token.attempt(), 1, "the attempt after {acked} members have left");
+        ensure_eq!(
+            token.attempt(),
+            1,
+            "the attempt after {acked} members have left"
+        );
         token.ack().await?;
         inbox.leave().await?;
     }
@@ -109,14 +113,22 @@ async fn r7_a_drain_keeps_earlier_failures(context: Context) -> Result<(), Viola
     client.publish(&notes("r.a", [1])[0]).await?;
     let crew = client
         .employ(job.clone(), &diary, |run| {
-            if run.attempt <= 2 { Act::fail() } else { Act::Hang }
+            if run.attempt <= 2 {
+                Act::fail()
+            } else {
+                Act::Hang
+            }
         })
         .await?;
     diary.until_runs(3).await?;
     crew.drain(ms(10)).await?;
     let crew = client.employ(job, &diary, |_| Act::Done).await?;
     diary.until_done([1]).await?;
-    ensure_eq!(diary.attempts_of(1), vec![1, 2, 3, 3], "attempts around a drain");
+    ensure_eq!(
+        diary.attempts_of(1),
+        vec![1, 2, 3, 3],
+        "attempts around a drain"
+    );
     crew.shutdown().await
 }
 
@@ -139,7 +151,9 @@ async fn r8_expired_messages_are_not_handled(context: Context) -> Result<(), Vio
     let crew = client
         .employ(job(group("g", "r.>")), &diary, |_| Act::Done)
         .await?;
-    diary.until_done((0..10).filter(|number| number % 2 == 1)).await?;
+    diary
+        .until_done((0..10).filter(|number| number % 2 == 1))
+        .await?;
     client.until_settled("g", "r.>").await?;
     diary.exactly((0..10).filter(|number| number % 2 == 1))?;
     ensure_eq!(client.buried_count("g").await?, 0, "dead letters");
@@ -154,12 +168,18 @@ async fn r8_expired_messages_can_become_dead_letters(context: Context) -> Result
     }
     sleep(PAST_EXPIRY).await;
     let crew = client
-        .employ(job(group("g", "r.>")).keeping_expired(), &diary, |_| Act::Done)
+        .employ(job(group("g", "r.>")).keeping_expired(), &diary, |_| {
+            Act::Done
+        })
         .await?;
     let entries = client.until_buried("g", 3).await?;
     ensure_eq!(buried_numbers(&entries)?, vec![0, 1, 2], "dead letters");
     for entry in &entries {
-        ensure_eq!(entry.error.kind, Failure::EXPIRED, "the kind of the failure");
+        ensure_eq!(
+            entry.error.kind,
+            Failure::EXPIRED,
+            "the kind of the failure"
+        );
     }
     ensure_eq!(diary.runs().len(), 0, "calls of the handler");
     crew.shutdown().await
@@ -180,7 +200,11 @@ async fn r8_a_retry_after_expiry_does_not_happen(context: Context) -> Result<(),
         .await?;
     diary.until_runs(1).await?;
     client.until_settled("g", "r.>").await?;
-    ensure_eq!(diary.attempts_of(1), vec![1], "attempts; the second was too late");
+    ensure_eq!(
+        diary.attempts_of(1),
+        vec![1],
+        "attempts; the second was too late"
+    );
     ensure_eq!(client.buried_count("g").await?, 0, "dead letters");
     crew.shutdown().await
 }

@@ -12,10 +12,8 @@ use crate::probe::{Ledger, Note, PATIENCE, Pump, ack_all, eventually, group, not
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        case!(l4_a_lost_subscription_goes_on_where_it_was)
-            .with(&[Control::LoseSubscription]),
-        case!(l4_a_lost_subscription_delivers_what_comes_later)
-            .with(&[Control::LoseSubscription]),
+        case!(l4_a_lost_subscription_goes_on_where_it_was).with(&[Control::LoseSubscription]),
+        case!(l4_a_lost_subscription_delivers_what_comes_later).with(&[Control::LoseSubscription]),
         case!(l4_a_lost_log_goes_on_from_its_first_message).with(&[Control::LoseLog]),
         case!(l5_health_of_a_broker_that_is_well),
         case!(l5_health_tells_a_broker_that_is_away).with(&[Control::Cut]),
@@ -44,7 +42,10 @@ async fn announced(
     .await
     .map_err(|_| Violation::new(format_args!("no notice of {what}")))??;
     let shown = client.health().await.notices;
-    ensure!(shown.contains(&found), "health() does not show {found:?}: {shown:?}");
+    ensure!(
+        shown.contains(&found),
+        "health() does not show {found:?}: {shown:?}"
+    );
     Ok(())
 }
 
@@ -60,7 +61,10 @@ async fn l4_a_lost_subscription_goes_on_where_it_was(context: Context) -> Result
     held.sort_by_key(crate::probe::Token::number);
     let kept = held.split_off(15);
     ack_all(held).await?;
-    context.factory().lose_subscription(context.namespace(), "g", "l.a").await?;
+    context
+        .factory()
+        .lose_subscription(context.namespace(), "g", "l.a")
+        .await?;
     announced(&client, &mut notices, "a recreated subscription", |notice| {
         matches!(notice, Notice::SubscriptionRecreated { subscription } if subscription.group.as_str() == "g")
     })
@@ -95,7 +99,10 @@ async fn l4_a_lost_subscription_delivers_what_comes_later(
         client.publish(&note).await?;
     }
     ledger.until_all_acked().await?;
-    context.factory().lose_subscription(context.namespace(), "g", "l.>").await?;
+    context
+        .factory()
+        .lose_subscription(context.namespace(), "g", "l.>")
+        .await?;
     for number in 10..30 {
         ledger.publish([number]);
         client.publish(&Note::new("l.a", number)).await?;
@@ -107,7 +114,11 @@ async fn l4_a_lost_subscription_delivers_what_comes_later(
         ledger.read(crate::probe::Books::summary)
     );
     let listed = client.info(&group("g", "l.>")).await?;
-    ensure_eq!(listed.id.group.as_str(), "g", "the recreated subscription in the list");
+    ensure_eq!(
+        listed.id.group.as_str(),
+        "g",
+        "the recreated subscription in the list"
+    );
     pump.leave().await
 }
 
@@ -120,7 +131,10 @@ async fn l4_a_lost_log_goes_on_from_its_first_message(context: Context) -> Resul
         client.publish(&note).await?;
     }
     ledger.until_all_acked().await?;
-    context.factory().lose_log(context.namespace(), "l.a").await?;
+    context
+        .factory()
+        .lose_log(context.namespace(), "l.a")
+        .await?;
     // Fewer than before, and more than before: positions of the new log are below and above those of the old.
     for number in 10..40 {
         ledger.publish([number]);
@@ -146,7 +160,11 @@ async fn l5_health_of_a_broker_that_is_well(context: Context) -> Result<(), Viol
         "health of a broker that is well, with problems {:?}",
         health.problems
     );
-    ensure!(health.problems.is_empty(), "up with problems {:?}", health.problems);
+    ensure!(
+        health.problems.is_empty(),
+        "up with problems {:?}",
+        health.problems
+    );
     let listed: Vec<String> = health
         .subscriptions
         .iter()
@@ -179,7 +197,11 @@ async fn l5_the_lag_is_true(context: Context) -> Result<(), Violation> {
     let client = context.client().await?;
     let mut inbox = client.join(group("g", "l.*")).await?;
     client.join(group("idle", ">")).await?.leave().await?;
-    ensure_eq!(client.info(&group("g", "l.*")).await?.lag, 0, "the lag of nothing");
+    ensure_eq!(
+        client.info(&group("g", "l.*")).await?.lag,
+        0,
+        "the lag of nothing"
+    );
     for number in 0..30 {
         // Every third one is of a topic that the pattern does not take.
         let topic = if number % 3 == 2 { "l.a.b" } else { "l.a" };
@@ -215,7 +237,11 @@ async fn l5_the_lag_is_true(context: Context) -> Result<(), Violation> {
     ensure_eq!(shown, Some(8), "the lag in health()");
     ack_all(rest).await?;
     lag_is("g", "l.*", 0).await?;
-    ensure_eq!(client.info(&group("g", "l.*")).await?.oldest, None, "the oldest of nothing");
+    ensure_eq!(
+        client.info(&group("g", "l.*")).await?.oldest,
+        None,
+        "the oldest of nothing"
+    );
     inbox.leave().await
 }
 

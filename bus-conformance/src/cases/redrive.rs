@@ -35,7 +35,9 @@ pub(crate) fn cases() -> Vec<Case> {
 /// The subscription `g` on `r.>` gives up these notes and is left.
 async fn bury(client: &Client, notes: &[Note]) -> Result<(), Violation> {
     let crew = client
-        .employ(job(group("g", "r.>")).attempts(2), &Diary::new(), |_| Act::fail())
+        .employ(job(group("g", "r.>")).attempts(2), &Diary::new(), |_| {
+            Act::fail()
+        })
         .await?;
     for note in notes {
         client.publish(note).await?;
@@ -57,8 +59,7 @@ async fn r6_redrive_reaches_only_the_subscription_that_failed(
         inbox.take_all(&Ledger::expecting(0..5)).await?;
         others.push(inbox);
     }
-    let report = client.dead_letters("g").redrive(&Filter::default()).await?;
-    ensure_eq!((report.matched, report.done), (5, 5), "matched and redriven");
+    client.redrive("g", &Filter::default(), 5).await?;
     ensure_eq!(client.buried_count("g").await?, 0, "entries left");
     let mut own = client.join(group("g", "r.>")).await?;
     own.take_all(&Ledger::expecting(0..5)).await?;
@@ -69,7 +70,13 @@ async fn r6_redrive_reaches_only_the_subscription_that_failed(
     let mut late = client.join(group("late", "r.>")).await?;
     late.take_all(&Ledger::expecting(0..5)).await?;
     // What is settled unseen is settled.
-    for (name, pattern) in [("h", "r.>"), ("g", "r.*"), ("g", ">"), ("g", "r.>"), ("late", "r.>")] {
+    for (name, pattern) in [
+        ("h", "r.>"),
+        ("g", "r.*"),
+        ("g", ">"),
+        ("g", "r.>"),
+        ("late", "r.>"),
+    ] {
         client.until_settled(name, pattern).await?;
     }
     Ok(())
@@ -92,7 +99,7 @@ async fn r6_redrive_keeps_id_payload_key_and_headers(context: Context) -> Result
     client.until_buried("g", 1).await?;
     client.until_settled("g", "r.>").await?;
     crew.shutdown().await?;
-    client.dead_letters("g").redrive(&Filter::default()).await?;
+    client.redrive("g", &Filter::default(), 1).await?;
     let crew = client
         .employ(job(group("g", "r.>")), &diary, |_| Act::Done)
         .await?;
@@ -110,15 +117,22 @@ async fn r6_redrive_keeps_id_payload_key_and_headers(context: Context) -> Result
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect()
     };
-    ensure_eq!(headers(&runs[1]), headers(&runs[0]), "the headers of the copy");
-    ensure!(second.payload == first.payload, "the payload of the copy differs");
+    ensure_eq!(
+        headers(&runs[1]),
+        headers(&runs[0]),
+        "the headers of the copy"
+    );
+    ensure!(
+        second.payload == first.payload,
+        "the payload of the copy differs"
+    );
     crew.shutdown().await
 }
 
 async fn r6_redrive_starts_the_attempts_anew(context: Context) -> Result<(), Violation> {
     let client = context.client().await?;
     bury(&client, &notes("r.a", [1])).await?;
-    client.dead_letters("g").redrive(&Filter::default()).await?;
+    client.redrive("g", &Filter::default(), 1).await?;
     let diary = Diary::new();
     let crew = client
         .employ(job(group("g", "r.>")).attempts(3), &diary, |_| Act::fail())
@@ -134,12 +148,19 @@ async fn r6_redrive_takes_what_the_filter_takes(context: Context) -> Result<(), 
     let dead = client.dead_letters("g");
     let mut inbox = client.join(group("g", "r.>")).await?;
     let one = client.buried("g").await?[0].clone();
-    dead.redrive(&Filter::default().id(one.id)).await?;
+    client
+        .redrive("g", &Filter::default().id(one.id), 1)
+        .await?;
     let token = inbox.next().await?;
-    ensure_eq!(token.number(), Note::of(&one.message)?.number, "the redriven one");
+    ensure_eq!(
+        token.number(),
+        Note::of(&one.message)?.number,
+        "the redriven one"
+    );
     token.ack().await?;
-    let report = dead.redrive(&Filter::default().topic("r.b")).await?;
-    ensure_eq!((report.matched, report.done), (4, 4), "matched and redriven");
+    client
+        .redrive("g", &Filter::default().topic("r.b"), 4)
+        .await?;
     let held = inbox.hold(4).await?;
     ensure_eq!(numbers(&held), vec![4, 5, 6, 7], "redriven by topic");
     crate::probe::ack_all(held).await?;
@@ -157,7 +178,8 @@ async fn r6_redrive_with_an_edited_payload(context: Context) -> Result<(), Viola
     let entry = client.buried("g").await?[0].clone();
     let dead = client.dead_letters("g");
     let repaired = Note::new("r.a", 2);
-    dead.redrive_edited(entry.id, repaired.raw()?.payload).await?;
+    dead.redrive_edited(entry.id, repaired.raw()?.payload)
+        .await?;
     let mut inbox = client.join(group("g", "r.>")).await?;
     let token = inbox.next().await?;
     ensure_eq!(token.note(), &repaired, "the payload of the copy");
@@ -184,24 +206,34 @@ async fn r6_a_copy_that_fails_again_is_a_new_entry(context: Context) -> Result<(
     let client = context.client().await?;
     bury(&client, &notes("r.a", [1])).await?;
     let crew = client
-        .employ(job(group("g", "r.>")).attempts(1), &Diary::new(), |_| Act::fail())
+        .employ(job(group("g", "r.>")).attempts(1), &Diary::new(), |_| {
+            Act::fail()
+        })
         .await?;
     let mut ids: Vec<DeadLetterId> = Vec::new();
     for generation in 0..4 {
         let entry = client.until_buried("g", 1).await?[0].clone();
         ensure_eq!(entry.generation, generation, "the generation");
-        ensure!(!ids.contains(&entry.id), "the entry of redrive {generation} falls on an old one");
+        ensure!(
+            !ids.contains(&entry.id),
+            "the entry of redrive {generation} falls on an old one"
+        );
         ids.push(entry.id);
-        let report = client.dead_letters("g").redrive(&Filter::default()).await?;
-        ensure_eq!((report.matched, report.done), (1, 1), "matched and redriven");
+        client.redrive("g", &Filter::default(), 1).await?;
         crate::probe::eventually("the copy has failed again", async || {
             let entries = client.buried("g").await?;
-            Ok(entries.first().is_some_and(|entry| !ids.contains(&entry.id)))
+            Ok(entries
+                .first()
+                .is_some_and(|entry| !ids.contains(&entry.id)))
         })
         .await?;
     }
     let entry = client.until_buried("g", 1).await?[0].clone();
-    ensure_eq!(buried_numbers(&[entry])?, vec![1], "the dead letter in the end");
+    ensure_eq!(
+        buried_numbers(&[entry])?,
+        vec![1],
+        "the dead letter in the end"
+    );
     crew.shutdown().await
 }
 
@@ -233,11 +265,25 @@ async fn r6_a_repeated_redrive_stores_one_copy(context: Context) -> Result<(), V
         Arc::new(Planted::new(client.connection.bus.clone(), fault.clone())),
         client.settings().clone(),
     );
-    let report = disturbed.dead_letters("g").redrive(&Filter::default()).await?;
-    ensure_eq!(report.failed.len(), ALL as usize, "entries reported as not removed");
-    ensure_eq!(client.buried("g").await?.len(), ALL as usize, "entries after the crash");
+    let report = disturbed
+        .dead_letters("g")
+        .redrive(&Filter::default())
+        .await?;
+    ensure_eq!(
+        report.failed.len(),
+        ALL as usize,
+        "entries reported as not removed"
+    );
+    ensure_eq!(
+        client.buried("g").await?.len(),
+        ALL as usize,
+        "entries after the crash"
+    );
     fault.0.store(true, Ordering::Relaxed);
-    let report = disturbed.dead_letters("g").redrive(&Filter::default()).await?;
+    let report = disturbed
+        .dead_letters("g")
+        .redrive(&Filter::default())
+        .await?;
     ensure_eq!(report.done, ALL, "redriven by the second try");
     ensure_eq!(client.buried("g").await?.len(), 0, "entries left");
     let copies = if client.capabilities().dedup { 1 } else { 2 };
@@ -276,17 +322,27 @@ async fn r6_an_entry_stays_until_its_copy_is_stored(context: Context) -> Result<
     let client = context.client().await?;
     bury(&client, &notes("r.a", 0..9)).await?;
     let disturbed = BusClient::new(
-        Arc::new(Planted::new(client.connection.bus.clone(), Arc::new(CopiesFail))),
+        Arc::new(Planted::new(
+            client.connection.bus.clone(),
+            Arc::new(CopiesFail),
+        )),
         client.settings().clone(),
     );
-    let report = disturbed.dead_letters("g").redrive(&Filter::default()).await?;
+    let report = disturbed
+        .dead_letters("g")
+        .redrive(&Filter::default())
+        .await?;
     ensure_eq!(
         (report.matched, report.done, report.failed.len()),
         (9, 6, 3),
         "matched, redriven and failed"
     );
     let left = client.buried("g").await?;
-    ensure_eq!(buried_numbers(&left)?, vec![0, 3, 6], "entries whose copy was refused");
+    ensure_eq!(
+        buried_numbers(&left)?,
+        vec![0, 3, 6],
+        "entries whose copy was refused"
+    );
     let mut inbox = client.join(group("g", "r.>")).await?;
     inbox.take_all(&Ledger::expecting([1, 2, 4, 5, 7, 8])).await
 }
@@ -296,8 +352,12 @@ async fn r6_a_redriven_copy_waits_for_its_subscription(context: Context) -> Resu
     let (client, operator) = (context.client().await?, context.client().await?);
     bury(&client, &notes("r.a", 0..3)).await?;
     client.close().await?;
-    operator.dead_letters("g").redrive(&Filter::default()).await?;
-    ensure_eq!(operator.info(&group("g", "r.>")).await?.lag, 3, "unsettled copies");
+    operator.redrive("g", &Filter::default(), 3).await?;
+    ensure_eq!(
+        operator.info(&group("g", "r.>")).await?.lag,
+        3,
+        "unsettled copies"
+    );
     let mut inbox = operator.join(group("g", "r.>")).await?;
     inbox.take_all(&Ledger::expecting(0..3)).await
 }

@@ -50,11 +50,19 @@ async fn q1_the_typed_reply_comes_back(context: Context) -> Result<(), Violation
     ensure_eq!(answer.by, "p", "who answered");
     // An error of the domain is data.
     let refused = here.request(&Question { number: 2 }).await?;
-    ensure_eq!(refused, Err("unknown sku".to_owned()), "the reply of the domain");
+    ensure_eq!(
+        refused,
+        Err("unknown sku".to_owned()),
+        "the reply of the domain"
+    );
     let runs = diary.runs();
     ensure_eq!(runs.len(), 2, "questions that arrived");
     let asked = &runs[0].message;
-    ensure_eq!(asked.topic.as_str(), Question::TOPIC, "the topic of the request");
+    ensure_eq!(
+        asked.topic.as_str(),
+        Question::TOPIC,
+        "the topic of the request"
+    );
     ensure_eq!(
         asked.metadata.event_type.as_deref(),
         Some("conformance.question"),
@@ -84,7 +92,9 @@ async fn q1_no_responders_is_said(context: Context) -> Result<(), Violation> {
             patience + Bounds::of(&context).prompt
         };
         ensure!(took < limit, "{round}: NoResponders after {took:?}");
-        let crew = client.answer(post("p"), &Diary::new(), |_| Say::Answer).await?;
+        let crew = client
+            .answer(post("p"), &Diary::new(), |_| Say::Answer)
+            .await?;
         client.ask(2).await?;
         crew.shutdown().await?;
     }
@@ -96,9 +106,17 @@ async fn q1_a_responder_that_is_too_slow_is_a_timeout(context: Context) -> Resul
     let diary = Diary::new();
     let crew = client.answer(post("p"), &diary, |_| Say::Nothing).await?;
     let (begun, timeout) = (Instant::now(), ms(700));
-    match client.request(&Question { number: 1 }).timeout(timeout).await {
+    match client
+        .request(&Question { number: 1 })
+        .timeout(timeout)
+        .await
+    {
         Err(error) if error.kind() == ErrorKind::Timeout => {}
-        other => return Err(Violation::new(format_args!("a slow responder gave {other:?}"))),
+        other => {
+            return Err(Violation::new(format_args!(
+                "a slow responder gave {other:?}"
+            )));
+        }
     }
     let took = begun.elapsed();
     ensure!(
@@ -131,10 +149,16 @@ async fn q1_a_failed_responder_is_remote_with_kind_and_text(
             }
         };
         let Some(failure) = error.downcast_source::<RemoteFailure>() else {
-            return Err(Violation::new(format_args!("{error} has no remote failure")));
+            return Err(Violation::new(format_args!(
+                "{error} has no remote failure"
+            )));
         };
         ensure_eq!(failure.kind(), kind, "the responder's kind");
-        ensure!(failure.text().contains(text), "the responder's text is {:?}", failure.text());
+        ensure!(
+            failure.text().contains(text),
+            "the responder's text is {:?}",
+            failure.text()
+        );
     }
     client.ask(3).await?;
     crew.shutdown().await
@@ -201,9 +225,17 @@ async fn q3_a_late_reply_is_dropped(context: Context) -> Result<(), Violation> {
             _ => Say::Answer,
         })
         .await?;
-    match client.request(&Question { number: 1 }).timeout(ms(300)).await {
+    match client
+        .request(&Question { number: 1 })
+        .timeout(ms(300))
+        .await
+    {
         Err(error) if error.kind() == ErrorKind::Timeout => {}
-        other => return Err(Violation::new(format_args!("a slow responder gave {other:?}"))),
+        other => {
+            return Err(Violation::new(format_args!(
+                "a slow responder gave {other:?}"
+            )));
+        }
     }
     gate.open();
     // The late reply is on its way while others ask.
@@ -216,7 +248,9 @@ async fn q3_a_late_reply_is_dropped(context: Context) -> Result<(), Violation> {
 async fn q3_requesters_leave_nothing_behind(context: Context) -> Result<(), Violation> {
     let factory = context.factory().clone();
     let responder = context.client().await?;
-    let crew = responder.answer(post("p"), &Diary::new(), |_| Say::Answer).await?;
+    let crew = responder
+        .answer(post("p"), &Diary::new(), |_| Say::Answer)
+        .await?;
     for round in 0..3 {
         let requester = context.client().await?;
         for number in 0..10 {
@@ -238,7 +272,11 @@ async fn q3_a_requester_that_dies_leaves_nothing_behind(context: Context) -> Res
     let (responder, diary) = (context.client().await?, Diary::new());
     let crew = responder
         .answer(post("p"), &diary, |run| {
-            if run.number == 2 { Say::Nothing } else { Say::Answer }
+            if run.number == 2 {
+                Say::Nothing
+            } else {
+                Say::Answer
+            }
         })
         .await?;
     let doomed = context.client().await?;
@@ -267,7 +305,9 @@ async fn q4_a_request_is_never_seen_by_subscriptions(context: Context) -> Result
         inboxes.push(client.join(group("g", pattern)).await?);
         inboxes.push(client.join(broadcast(pattern)).await?);
     }
-    let crew = client.answer(post("p"), &Diary::new(), |_| Say::Answer).await?;
+    let crew = client
+        .answer(post("p"), &Diary::new(), |_| Say::Answer)
+        .await?;
     for number in 0..20 {
         client.ask(number).await?;
     }
@@ -324,9 +364,11 @@ async fn q4_a_request_is_never_handed_over_late(context: Context) -> Result<(), 
     let (client, diary, gate) = (context.client().await?, Diary::new(), Gate::new());
     let busy = gate.clone();
     let crew = client
-        .answer(post("p").concurrency(1), &diary, move |run| match run.number {
-            1 => Say::When(busy.clone()),
-            _ => Say::Answer,
+        .answer(post("p").concurrency(1), &diary, move |run| {
+            match run.number {
+                1 => Say::When(busy.clone()),
+                _ => Say::Answer,
+            }
         })
         .await?;
     let ask = |number| {
@@ -335,9 +377,17 @@ async fn q4_a_request_is_never_handed_over_late(context: Context) -> Result<(), 
     };
     let first = ask(1);
     diary.until_runs(1).await?;
-    match client.request(&Question { number: 2 }).timeout(ms(500)).await {
+    match client
+        .request(&Question { number: 2 })
+        .timeout(ms(500))
+        .await
+    {
         Err(error) if error.kind() == ErrorKind::Timeout => {}
-        other => return Err(Violation::new(format_args!("a request in waiting gave {other:?}"))),
+        other => {
+            return Err(Violation::new(format_args!(
+                "a request in waiting gave {other:?}"
+            )));
+        }
     }
     let third = ask(3);
     gate.open();
@@ -389,7 +439,11 @@ async fn q4_a_failed_request_is_not_tried_again(context: Context) -> Result<(), 
     client.ask(3).await?;
     crew.shutdown().await?;
     ensure_eq!(diary.runs().len(), 3, "hand-overs of three requests");
-    ensure_eq!(client.buried_count("p").await?, 0, "dead letters of requests");
+    ensure_eq!(
+        client.buried_count("p").await?,
+        0,
+        "dead letters of requests"
+    );
     Ok(())
 }
 
@@ -398,7 +452,9 @@ async fn q5_requests_after_respond_reach_it(context: Context) -> Result<(), Viol
     let client = context.client().await?;
     for number in 0..15 {
         let responder = context.client().await?;
-        let crew = responder.answer(post("p"), &Diary::new(), |_| Say::Answer).await?;
+        let crew = responder
+            .answer(post("p"), &Diary::new(), |_| Say::Answer)
+            .await?;
         client.ask(number).await?;
         crew.shutdown().await?;
     }
@@ -413,7 +469,10 @@ async fn q6_a_made_up_reply_address_is_refused(context: Context) -> Result<(), V
         .factory()
         .forge_request(context.namespace(), Question::TOPIC, secs(2))
         .await?;
-    ensure!(!sent, "a reply was sent to an address that the bus did not make");
+    ensure!(
+        !sent,
+        "a reply was sent to an address that the bus did not make"
+    );
     // It serves others as before.
     client.ask(2).await?;
     crew.shutdown().await
@@ -434,8 +493,7 @@ async fn q6_reply_addresses_cannot_be_guessed(context: Context) -> Result<(), Vi
     for number in 0..8 {
         let requester = context.client().await?;
         let bus = requester.bus.clone();
-        let asking =
-            tokio::spawn(async move { bus.request(&Question { number }).await.is_ok() });
+        let asking = tokio::spawn(async move { bus.request(&Question { number }).await.is_ok() });
         for request in requests.receiver.receive(64).await? {
             addresses.insert(request.reply_to.as_str().to_owned());
         }

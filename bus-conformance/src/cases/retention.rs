@@ -56,7 +56,10 @@ async fn k1_settled_messages_stay_until_a_limit(context: Context) -> Result<(), 
 }
 
 async fn k1_a_namespace_keeps_its_count(context: Context) -> Result<(), Violation> {
-    let options = [("retention.count", "100"), ("retention.full", "drop_oldest")];
+    let options = [
+        ("retention.count", "100"),
+        ("retention.full", "drop_oldest"),
+    ];
     let client = context.client_with(&options).await?;
     // Over several topics: the limit is the namespace's.
     for number in 0..300 {
@@ -74,7 +77,10 @@ async fn k1_a_namespace_keeps_its_count(context: Context) -> Result<(), Violatio
 async fn k1_a_namespace_keeps_its_bytes(context: Context) -> Result<(), Violation> {
     const LIMIT: usize = 128 << 10;
     const EACH: usize = 4 << 10;
-    let options = [("retention.bytes", "128KiB"), ("retention.full", "drop_oldest")];
+    let options = [
+        ("retention.bytes", "128KiB"),
+        ("retention.full", "drop_oldest"),
+    ];
     let client = context.client_with(&options).await?;
     for number in 0..100_u8 {
         let raw = Raw::new(
@@ -109,7 +115,11 @@ async fn k1_a_namespace_keeps_its_age(context: Context) -> Result<(), Violation>
     for note in notes("k.a", 0..20) {
         client.publish(&note).await?;
     }
-    ensure_eq!(found(&client, "early").await?.len(), 20, "messages before their age");
+    ensure_eq!(
+        found(&client, "early").await?.len(),
+        20,
+        "messages before their age"
+    );
     // Not a wait for something to happen: the clause is about time that has passed.
     tokio::time::sleep(secs(2)).await;
     let mut attempt = 0;
@@ -119,7 +129,11 @@ async fn k1_a_namespace_keeps_its_age(context: Context) -> Result<(), Violation>
     })
     .await?;
     client.publish(&notes("k.a", [99])[0]).await?;
-    ensure_eq!(found(&client, "last").await?, vec![99], "a message within its age");
+    ensure_eq!(
+        found(&client, "last").await?,
+        vec![99],
+        "a message within its age"
+    );
     Ok(())
 }
 
@@ -181,7 +195,10 @@ async fn k2_a_full_log_rejects_and_names_the_key(context: Context) -> Result<(),
     for note in notes("k.b", 50..53) {
         match client.publish(&note).await {
             Err(error) if error.kind() == ErrorKind::Throttled => {
-                ensure!(!error.is_indeterminate(), "a rejected publish is indeterminate: {error}");
+                ensure!(
+                    !error.is_indeterminate(),
+                    "a rejected publish is indeterminate: {error}"
+                );
                 ensure!(
                     error.to_string().contains("retention.count"),
                     "{error} does not name retention.count"
@@ -214,18 +231,21 @@ async fn k2_settling_makes_room(context: Context) -> Result<(), Violation> {
     }
     let refused = client.publish(&notes("k.a", [50])[0]).await;
     ensure!(
-        refused.as_ref().is_err_and(|error| error.kind() == ErrorKind::Throttled),
+        refused
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::Throttled),
         "a publish into a full log gave {refused:?}"
     );
     ack_all(inbox.hold(20).await?).await?;
     for note in notes("k.a", 60..80) {
-        eventually("there is room for what was settled", async || {
-            match client.publish(&note).await {
+        eventually(
+            "there is room for what was settled",
+            async || match client.publish(&note).await {
                 Ok(_) => Ok(true),
                 Err(error) if error.kind() == ErrorKind::Throttled => Ok(false),
                 Err(error) => Err(error.into()),
-            }
-        })
+            },
+        )
         .await?;
     }
     let rest = inbox.hold(50).await?;
@@ -234,7 +254,10 @@ async fn k2_settling_makes_room(context: Context) -> Result<(), Violation> {
 }
 
 async fn k3_dropped_messages_are_counted(context: Context) -> Result<(), Violation> {
-    let options = [("retention.count", "100"), ("retention.full", "drop_oldest")];
+    let options = [
+        ("retention.count", "100"),
+        ("retention.full", "drop_oldest"),
+    ];
     let client = context.client_with(&options).await?;
     let mut notices = client.notices();
     let want = group("g", "k.>");
@@ -256,7 +279,10 @@ async fn k3_dropped_messages_are_counted(context: Context) -> Result<(), Violati
     let mut seen = 0;
     eventually("what was dropped unsettled is counted", async || {
         seen = client.info(&group("g", "k.>")).await?.dropped;
-        ensure!(seen <= 70, "{seen} messages are counted as dropped unsettled; 70 were");
+        ensure!(
+            seen <= 70,
+            "{seen} messages are counted as dropped unsettled; 70 were"
+        );
         Ok(seen == 70)
     })
     .await
@@ -275,7 +301,11 @@ async fn k3_dropped_messages_are_counted(context: Context) -> Result<(), Violati
         }
     }
     ensure_eq!(announced, 70, "what notices say was dropped");
-    ensure_eq!(client.info(&group("g", "k.>")).await?.lag, 100, "the lag after the drop");
+    ensure_eq!(
+        client.info(&group("g", "k.>")).await?.lag,
+        100,
+        "the lag after the drop"
+    );
     let mut inbox = client.join(want).await?;
     inbox.take_all(&Ledger::expecting(80..180)).await
 }

@@ -46,11 +46,7 @@ fn gaps(runs: &[Run]) -> Vec<Duration> {
 }
 
 /// Each pause is as long as expected, and at most as much longer as the contract calls prompt.
-fn check_gaps(
-    context: &Context,
-    runs: &[Run],
-    expected: &[Duration],
-) -> Result<(), Violation> {
+fn check_gaps(context: &Context, runs: &[Run], expected: &[Duration]) -> Result<(), Violation> {
     let gaps = gaps(runs);
     ensure_eq!(gaps.len(), expected.len(), "pauses between attempts");
     for (gap, expected) in gaps.iter().zip(expected) {
@@ -90,7 +86,13 @@ async fn r1_jitter_spreads_retries_below_the_backoff(context: Context) -> Result
         .employ(
             job(group("g", "r.>")).retry(retry).concurrency(64),
             &diary,
-            |run| if run.attempt == 1 { Act::fail() } else { Act::Done },
+            |run| {
+                if run.attempt == 1 {
+                    Act::fail()
+                } else {
+                    Act::Done
+                }
+            },
         )
         .await?;
     for result in client.publish_batch(&notes("r.a", 0..30)).await {
@@ -197,7 +199,14 @@ async fn r1_errors_are_classified_by_type(context: Context) -> Result<(), Violat
         .dead_letter_if(|error: &Scripted| error.0.starts_with("550"));
     let crew = client
         .employ(job(group("g", "r.>")).retry(retry), &diary, |run| {
-            Act::Fail(if run.number == 1 { "550 no such user" } else { "421 later" }.to_owned())
+            Act::Fail(
+                if run.number == 1 {
+                    "550 no such user"
+                } else {
+                    "421 later"
+                }
+                .to_owned(),
+            )
         })
         .await?;
     for note in notes("r.a", 1..=2) {
@@ -205,8 +214,16 @@ async fn r1_errors_are_classified_by_type(context: Context) -> Result<(), Violat
     }
     client.until_buried("g", 2).await?;
     client.until_settled("g", "r.>").await?;
-    ensure_eq!(diary.attempts_of(1), vec![1], "attempts at the permanent one");
-    ensure_eq!(diary.attempts_of(2), vec![1, 2, 3], "attempts at the other one");
+    ensure_eq!(
+        diary.attempts_of(1),
+        vec![1],
+        "attempts at the permanent one"
+    );
+    ensure_eq!(
+        diary.attempts_of(2),
+        vec![1, 2, 3],
+        "attempts at the other one"
+    );
     crew.shutdown().await
 }
 
@@ -260,7 +277,11 @@ async fn r1_defer_costs_no_attempt(context: Context) -> Result<(), Violation> {
     client.publish(&notes("r.a", [1])[0]).await?;
     diary.until_done([1]).await?;
     client.until_settled("g", "r.>").await?;
-    ensure_eq!(diary.attempts_of(1), vec![1; 8], "attempts of a message that was deferred 7 times");
+    ensure_eq!(
+        diary.attempts_of(1),
+        vec![1; 8],
+        "attempts of a message that was deferred 7 times"
+    );
     ensure_eq!(client.buried_count("g").await?, 0, "dead letters");
     crew.shutdown().await
 }
@@ -316,7 +337,11 @@ async fn r1_a_dropped_delivery_follows_the_policy(context: Context) -> Result<()
         dropped = Some(Instant::now());
     }
     let entries = client.until_buried("g", 1).await?;
-    ensure_eq!(entries[0].error.kind, Failure::DROPPED, "the kind of the failure");
+    ensure_eq!(
+        entries[0].error.kind,
+        Failure::DROPPED,
+        "the kind of the failure"
+    );
     ensure_eq!(entries[0].attempts, 3, "attempts in the dead letter");
     inbox.quiet().await?;
     inbox.leave().await

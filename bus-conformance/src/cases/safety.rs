@@ -28,8 +28,30 @@ pub(crate) fn cases() -> Vec<Case> {
 
 fn random_text(random: &mut SmallRng) -> String {
     const PIECES: [&str; 24] = [
-        "a", "orders", ".", "..", "*", ">", " ", "", "\u{e9}", "\u{1f600}", "\0", "\n", "-", "_",
-        "0", "@", "%2e", "%zz", "://", "?", "&", "=", "#", "\u{202e}",
+        "a",
+        "orders",
+        ".",
+        "..",
+        "*",
+        ">",
+        " ",
+        "",
+        "\u{e9}",
+        "\u{1f600}",
+        "\0",
+        "\n",
+        "-",
+        "_",
+        "0",
+        "@",
+        "%2e",
+        "%zz",
+        "://",
+        "?",
+        "&",
+        "=",
+        "#",
+        "\u{202e}",
     ];
     (0..random.random_range(0..12))
         .map(|_| PIECES[random.random_range(0..PIECES.len())])
@@ -47,12 +69,18 @@ async fn b1_any_text_is_a_name_or_a_typed_error(context: Context) -> Result<(), 
             (Namespace::new(&text).err(), ErrorKind::InvalidTopic),
             (text.parse::<BusUrl>().err(), ErrorKind::InvalidConfig),
             (text.parse::<Position>().err(), ErrorKind::InvalidArgument),
-            (text.parse::<DeadLetterId>().err(), ErrorKind::InvalidArgument),
+            (
+                text.parse::<DeadLetterId>().err(),
+                ErrorKind::InvalidArgument,
+            ),
         ];
         for (error, kind) in errors {
             if let Some(error) = error {
                 ensure_eq!(error.kind(), kind, "the kind of {error} for {text:?}");
-                ensure!(error.message().len() > 10, "{error} does not say what would be right");
+                ensure!(
+                    error.message().len() > 10,
+                    "{error} does not say what would be right"
+                );
             }
         }
     }
@@ -111,7 +139,9 @@ async fn b1_malformed_messages_stop_nothing(context: Context) -> Result<(), Viol
     let crew = client
         .employ(job(group("g", "b.a")), &diary, |_| Act::Done)
         .await?;
-    let payloads: Vec<Bytes> = (0..10_u8).map(|byte| Bytes::from(vec![byte, 0xff, 0])).collect();
+    let payloads: Vec<Bytes> = (0..10_u8)
+        .map(|byte| Bytes::from(vec![byte, 0xff, 0]))
+        .collect();
     for (number, payload) in (1..).zip(&payloads) {
         let message = Foreign::Malformed {
             payload: payload.clone(),
@@ -128,7 +158,11 @@ async fn b1_malformed_messages_stop_nothing(context: Context) -> Result<(), Viol
         .iter()
         .map(|entry| entry.message.payload.clone())
         .collect();
-    ensure_eq!(kept, payloads.into_iter().collect(), "payloads of the dead letters");
+    ensure_eq!(
+        kept,
+        payloads.into_iter().collect(),
+        "payloads of the dead letters"
+    );
     client.until_settled("g", "b.a").await?;
     crew.shutdown().await
 }
@@ -171,7 +205,10 @@ async fn b1_errors_carry_no_payload(context: Context) -> Result<(), Violation> {
         return Err(Violation::new("a payload that is too large was published"));
     };
     ensure_eq!(error.kind(), ErrorKind::TooLarge, "the kind");
-    ensure!(!format!("{error} {error:?}").contains(MARKER), "{error} tells the payload");
+    ensure!(
+        !format!("{error} {error:?}").contains(MARKER),
+        "{error} tells the payload"
+    );
     crew.shutdown().await
 }
 
@@ -198,7 +235,10 @@ async fn b1_errors_carry_no_secret(context: Context) -> Result<(), Violation> {
     let Err(error) = connected else {
         return Err(Violation::new("dedup_window=<no length of time> was taken"));
     };
-    ensure!(!format!("{error} {error:?}").contains(secret), "{error} tells a value");
+    ensure!(
+        !format!("{error} {error:?}").contains(secret),
+        "{error} tells a value"
+    );
     Ok(())
 }
 
@@ -210,11 +250,18 @@ async fn b2_an_unknown_option_names_the_nearest(context: Context) -> Result<(), 
         ("conect_timeout", "connect_timeout"),
         ("windows", "window"),
     ] {
-        let connected = context.factory().connect(context.namespace(), &[(wrong, "1")]).await;
+        let connected = context
+            .factory()
+            .connect(context.namespace(), &[(wrong, "1")])
+            .await;
         let Err(error) = connected else {
             return Err(Violation::new(format_args!("the option {wrong} was taken")));
         };
-        ensure_eq!(error.kind(), ErrorKind::InvalidConfig, "the kind of {error}");
+        ensure_eq!(
+            error.kind(),
+            ErrorKind::InvalidConfig,
+            "the kind of {error}"
+        );
         let text = error.to_string();
         ensure!(
             text.contains(wrong) && text.contains(nearest),
@@ -248,11 +295,18 @@ async fn b2_an_unreadable_value_names_its_key(context: Context) -> Result<(), Vi
         ("window", "0"),
         ("window_bytes", "1.5MiB"),
     ] {
-        let connected = context.factory().connect(context.namespace(), &[(key, value)]).await;
+        let connected = context
+            .factory()
+            .connect(context.namespace(), &[(key, value)])
+            .await;
         let Err(error) = connected else {
             return Err(Violation::new(format_args!("{key}={value} was taken")));
         };
-        ensure_eq!(error.kind(), ErrorKind::InvalidConfig, "the kind of {error}");
+        ensure_eq!(
+            error.kind(),
+            ErrorKind::InvalidConfig,
+            "the kind of {error}"
+        );
         ensure!(
             error.to_string().contains(key),
             "{error} does not name {key}"
@@ -277,9 +331,10 @@ async fn b4_what_exists_works_without_the_right_to_create(
             .await?;
         client.publish(&Note::new("b.a", 10 + round)).await?;
         diary.until_done([10 + round]).await?;
-        eventually(format!("all is settled with provision={provision}"), async || {
-            Ok(owner.info(&group("g", "b.a")).await?.lag == 0)
-        })
+        eventually(
+            format!("all is settled with provision={provision}"),
+            async || Ok(owner.info(&group("g", "b.a")).await?.lag == 0),
+        )
         .await?;
         crew.shutdown().await?;
     }

@@ -223,7 +223,11 @@ impl Crew {
     /// Drains with all the time that it needs; nothing may be left over.
     pub(crate) async fn shutdown(self) -> Result<(), Violation> {
         let report = self.drain(PATIENCE).await?;
-        ensure_eq!(report.unsettled, 0, "what a drain with time enough left unsettled");
+        ensure_eq!(
+            report.unsettled,
+            0,
+            "what a drain with time enough left unsettled"
+        );
         Ok(())
     }
 

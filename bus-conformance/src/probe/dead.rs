@@ -47,11 +47,44 @@ impl Client {
         Ok(entries)
     }
 
+    /// Redrives what `filter` takes, all of it with success.
+    pub(crate) async fn redrive(
+        &self,
+        group: &str,
+        filter: &Filter,
+        count: u64,
+    ) -> Result<(), Violation> {
+        let report = self.dead_letters(group).redrive(filter).await?;
+        ensure_eq!(
+            (report.matched, report.done, report.failed.len()),
+            (count, count, 0),
+            "matched, redriven and failed"
+        );
+        Ok(())
+    }
+
+    /// Purges what `filter` takes.
+    pub(crate) async fn purge(
+        &self,
+        group: &str,
+        filter: &Filter,
+        count: u64,
+    ) -> Result<(), Violation> {
+        let report = self.dead_letters(group).purge(filter).await?;
+        ensure_eq!(
+            (report.matched, report.done, report.failed.len()),
+            (count, count, 0),
+            "matched, purged and failed"
+        );
+        Ok(())
+    }
+
     /// Waits until a durable subscription has nothing left to settle.
     pub(crate) async fn until_settled(&self, group: &str, pattern: &str) -> Result<(), Violation> {
-        eventually(format!("{group} on {pattern} has settled all"), async || {
-            Ok(self.info(&want(group, pattern)).await?.lag == 0)
-        })
+        eventually(
+            format!("{group} on {pattern} has settled all"),
+            async || Ok(self.info(&want(group, pattern)).await?.lag == 0),
+        )
         .await
     }
 }

@@ -166,10 +166,7 @@ impl Diary {
 
     /// Each of these numbers was handled once and nothing else was: no loss, no duplicate, no stranger.
     #[track_caller]
-    pub(crate) fn exactly(
-        &self,
-        numbers: impl IntoIterator<Item = u64>,
-    ) -> Result<(), Violation> {
+    pub(crate) fn exactly(&self, numbers: impl IntoIterator<Item = u64>) -> Result<(), Violation> {
         let expected: BTreeMap<u64, u32> = numbers.into_iter().map(|number| (number, 1)).collect();
         let pages = self.read(Clone::clone);
         ensure!(
