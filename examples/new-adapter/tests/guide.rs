@@ -1,0 +1,37 @@
+//! The guide quotes the code as it is.
+
+const GUIDE: &str = include_str!("../../../docs/new-adapter.md");
+const CODE: [&str; 6] = [
+    include_str!("../src/admin.rs"),
+    include_str!("../src/bus.rs"),
+    include_str!("../src/dead_letters.rs"),
+    include_str!("../src/inbound.rs"),
+    include_str!("../src/shelf.rs"),
+    include_str!("common/mod.rs"),
+];
+
+/// Lines without their indentation, because a quotation starts at the margin.
+fn flat(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_quotation_is_in_the_code() {
+    let blocks: Vec<&str> = GUIDE
+        .split("```rust,ignore\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(
+        blocks.len() >= 6,
+        "the guide quotes {} places",
+        blocks.len()
+    );
+    for block in blocks {
+        let quoted = flat(block.trim());
+        assert!(
+            CODE.iter().any(|code| flat(code).contains(&quoted)),
+            "the code does not hold:\n{block}"
+        );
+    }
+}
