@@ -84,6 +84,11 @@ pub(crate) async fn handle(
         left.min(shared.settings.timeout),
     )
     .await;
+    if Instant::now() >= request.deadline {
+        // Nobody waits any more: the requester has its own time-out, whatever came of it here.
+        shared.counts.overdue.add(1);
+        return;
+    }
     let reply = outcome.unwrap_or_else(|failure| refuse(&shared, &request.message, &failure));
     // A closed channel: the worker has left, and nobody waits any more.
     let _ = replies.0.send((request.reply_to, reply)).await;

@@ -32,6 +32,10 @@ impl Pauses {
         &self.members
     }
 
+    pub(crate) fn is_paused_by_user(&self) -> bool {
+        self.by.lock().unwrap_or_else(PoisonError::into_inner).user
+    }
+
     pub(crate) fn by_user(&self, paused: bool) {
         self.change(|by| by.user = paused);
     }

@@ -27,7 +27,7 @@ pub struct Report {
     pub answered: u64,
     /// Requests that were answered with a failure.
     pub refused: u64,
-    /// Requests that were not begun because their deadline had passed.
+    /// Requests that were not begun, or not answered, because their deadline had passed.
     pub overdue: u64,
     /// Deliveries that were still held, and settlements that the broker had not confirmed, when the worker left: they may come
     /// again.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::BusClient;
+use crate::contract::SubscriptionId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::member::MemberHandle;
 use crate::worker::pauses::Pauses;
@@ -33,6 +35,9 @@ pub struct Running {
 
 /// What a worker's loop and its handle share.
 pub(crate) struct Control {
+    pub(crate) bus: BusClient,
+    /// The durable subscriptions of the worker.
+    pub(crate) subscriptions: Vec<SubscriptionId>,
     pub(crate) pauses: Arc<Pauses>,
     pub(crate) stop: CancellationToken,
     /// Cancelled once the worker has drained.
@@ -40,8 +45,10 @@ pub(crate) struct Control {
     pub(crate) drain_within: Mutex<Duration>,
 }
 
-/// How often [`Running::idle`] looks.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// How soon [`Running::idle`] looks again; each time half as often.
+const LOOK_FIRST: Duration = Duration::from_millis(1);
+/// How often it looks at least.
+const LOOK_AT_LEAST: Duration = Duration::from_millis(50);
 
 impl Running {
     pub(crate) fn new(control: Arc<Control>, task: JoinHandle<Report>) -> Self {
@@ -61,14 +68,32 @@ impl Running {
         self.control.pauses.by_user(false);
     }
 
-    /// Waits until everything that was fetched is settled and the broker has confirmed it. Messages that were not fetched yet, or wait
-    /// for their next attempt, do not count.
+    /// Waits until there is nothing to do: everything that was published to its group is settled, by whichever member, retries
+    /// included, and the broker has confirmed it. While it is [paused](Self::pause), and for a broadcast, only what was fetched counts.
     ///
     /// Cancel safe.
     pub async fn idle(&self) {
         let members = self.control.pauses.members();
-        while !members.iter().all(MemberHandle::is_idle) {
-            tokio::time::sleep(LOOK_EVERY).await;
+        let mut look = LOOK_FIRST;
+        while !(members.iter().all(MemberHandle::is_idle) && self.is_caught_up().await) {
+            tokio::time::sleep(look).await;
+            look = (look * 2).min(LOOK_AT_LEAST);
+        }
+    }
+
+    /// Whether the broker has nothing left for the group, as far as it is asked for.
+    async fn is_caught_up(&self) -> bool {
+        let control = &self.control;
+        if control.subscriptions.is_empty() || control.pauses.is_paused_by_user() {
+            return true;
+        }
+        match control.bus.subscriptions().list().await {
+            Ok(stored) => stored
+                .iter()
+                .filter(|info| control.subscriptions.contains(&info.id))
+                .all(|info| info.lag == 0),
+            // A broker that is away has more to come; a closed bus has not.
+            Err(error) => error.kind() == ErrorKind::Closed,
         }
     }
 

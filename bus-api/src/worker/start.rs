@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Core;
-use crate::contract::{Group, ResponderSpec};
+use crate::contract::{Group, ResponderSpec, SubscriptionId};
 use crate::error::Result;
 use crate::member::Member;
 use crate::telemetry;
@@ -43,6 +43,14 @@ pub(crate) async fn start(draft: Draft) -> Result<Running> {
 
     let concurrency = plan.settings.concurrency;
     let drain_within = plan.settings.drain_within;
+    let subscriptions = match plan.group() {
+        Some(group) => plan
+            .patterns
+            .iter()
+            .map(|pattern| SubscriptionId::new(group.clone(), pattern.clone()))
+            .collect(),
+        None => Vec::new(),
+    };
     let home = Home {
         group: plan
             .group()
@@ -53,6 +61,8 @@ pub(crate) async fn start(draft: Draft) -> Result<Running> {
     };
     let shared = Arc::new(Shared::new(home, plan.routes, plan.settings));
     let control = Arc::new(Control {
+        bus: shared.home.bus.clone(),
+        subscriptions,
         pauses: Arc::new(Pauses::new(handles, paused)),
         stop: shared.stop.clone(),
         done: CancellationToken::new(),
