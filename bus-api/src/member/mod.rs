@@ -1,37 +1,102 @@
 //! One live participant of a subscription: what the core adds to an adapter's `Inbound`.
+//!
+//! The consumer ([`Member`]) pulls: it asks the adapter for as much as there are permits, judges what comes
+//! and hands it out when its key's lane is free. One task for each member, the keeper, tells the broker what
+//! was settled, keeps the leases and leaves at the end. Both share one lock; a message costs no task and no
+//! channel of its own.
 
 mod confirmation;
+mod entry;
+mod fetch;
+mod flow;
 mod held;
+mod judge;
+mod keeper;
+mod lanes;
+mod marking;
+mod meters;
 mod options;
+mod outbox;
+mod parked;
+mod sending;
+mod shared;
+mod state;
+mod table;
+#[cfg(test)]
+mod tests;
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(crate) use confirmation::Confirmation;
 pub(crate) use held::Held;
 pub(crate) use options::{Decision, DrainReport, MemberOptions, OnExpired, Policy};
 
+use self::entry::Entry;
+use self::keeper::Farewell;
+use self::marking::Marking;
+use self::shared::Shared;
+use self::state::{Closing, Demand};
+use self::table::Fate;
 use crate::client::Core;
 use crate::error::{Error, ErrorKind, Result};
 
 /// One live participant of a subscription.
+///
+/// Dropped without [`drain`](Self::drain), it hands back what was never handed out, and its keeper leaves
+/// the subscription once everything that is held is settled.
 pub(crate) struct Member {
-    handle: MemberHandle,
+    shared: Arc<Shared>,
+    keeper: Option<JoinHandle<Farewell>>,
+    /// Taken out to be handed over; their marks may still have to be stored.
+    staged: Vec<Entry>,
+    marking: Option<Marking>,
+    /// Handed over to a caller that has not picked them up.
+    out: VecDeque<Held>,
+    timer: Option<Pin<Box<Sleep>>>,
+    linger: Option<Pin<Box<Sleep>>>,
+    /// The connection lives as long as a member of it.
+    core: Arc<Core>,
 }
 
 /// Pauses, resumes and watches a member while it is borrowed elsewhere; cheap to clone.
-#[derive(Clone)]
-pub(crate) struct MemberHandle {}
+#[derive(Clone, Debug)]
+pub(crate) struct MemberHandle(Arc<Shared>);
 
 impl Member {
     /// Joins: when this returns, every message published afterwards is delivered.
-    pub(crate) async fn join(_core: &Arc<Core>, _options: MemberOptions) -> Result<Self> {
-        Err(Error::new(
-            ErrorKind::Internal,
-            "members cannot be joined yet",
-        ))
+    ///
+    /// # Errors
+    /// `InvalidConfig` for a lease below the transport's minimum or a bound of zero; `Closed`; what the
+    /// adapter says.
+    pub(crate) async fn join(core: &Arc<Core>, options: MemberOptions) -> Result<Self> {
+        check(core, &options)?;
+        let participant = core.enter()?;
+        let inbound = core.bus.subscribe(options.spec.clone()).await?;
+        let shared = Arc::new(Shared::new(options, inbound, core.transport()));
+        let keeper = tokio::spawn(keeper::keep(Arc::clone(&shared), participant));
+        Ok(Self {
+            shared,
+            keeper: Some(keeper),
+            staged: Vec::new(),
+            marking: None,
+            out: VecDeque::new(),
+            timer: None,
+            linger: None,
+            core: Arc::clone(core),
+        })
+    }
+
+    /// The connection.
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
     /// Waits for the next delivery: judged, its lane free, its started-mark written. `None` once the
@@ -39,7 +104,19 @@ impl Member {
     ///
     /// Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Result<Held>> {
-        None
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The same, to be polled; whoever polled last is woken.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Held>>> {
+        loop {
+            if let Some(held) = self.out.pop_front() {
+                return Poll::Ready(Some(Ok(held)));
+            }
+            if let Some(end) = ready!(self.poll_fill(cx, 1, false)) {
+                return Poll::Ready(end.map(Err));
+            }
+        }
     }
 
     /// Waits for a first delivery, then for up to `max` of them or until `linger` has passed. Without
@@ -48,44 +125,279 @@ impl Member {
     /// Cancel safe: what was collected is returned by the next call.
     pub(crate) async fn next_batch(
         &mut self,
-        _max: usize,
-        _linger: Duration,
+        max: usize,
+        linger: Duration,
     ) -> Option<Result<Vec<Held>>> {
-        None
+        poll_fn(|cx| self.poll_batch(cx, max.max(1), linger)).await
+    }
+
+    /// [`next_batch`](Self::next_batch), to be polled.
+    pub(crate) fn poll_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: usize,
+        linger: Duration,
+    ) -> Poll<Option<Result<Vec<Held>>>> {
+        let mut over = false;
+        while self.out.len() < max && !over {
+            match self.poll_fill(cx, max - self.out.len(), true) {
+                Poll::Ready(None) => {}
+                Poll::Ready(Some(end)) if self.out.is_empty() => {
+                    return Poll::Ready(end.map(Err));
+                }
+                // What was collected comes first; the end is told by the next call.
+                Poll::Ready(Some(end)) => {
+                    if let Some(error) = end {
+                        self.shared.lock().ended = Some(error);
+                    }
+                    over = true;
+                }
+                Poll::Pending if self.out.is_empty() => return Poll::Pending,
+                Poll::Pending if linger.is_zero() => over = true,
+                Poll::Pending => {
+                    let sleep = self
+                        .linger
+                        .get_or_insert_with(|| Box::pin(tokio::time::sleep(linger)));
+                    ready!(sleep.as_mut().poll(cx));
+                    over = true;
+                }
+            }
+        }
+        self.linger = None;
+        let count = self.out.len().min(max);
+        Poll::Ready(Some(Ok(self.out.drain(..count).collect())))
+    }
+
+    /// Adds at least one and up to `max` deliveries to `out` (`None`), or says that the end has come
+    /// (`Some`), with its reason when it was not on purpose.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: usize,
+        batch: bool,
+    ) -> Poll<Option<Option<Error>>> {
+        loop {
+            if let Some(marking) = &mut self.marking {
+                let results = ready!(marking.poll(cx));
+                self.marking = None;
+                self.marked(results);
+            }
+            if self.hand_over() {
+                return Poll::Ready(None);
+            }
+            let (demand, due) = {
+                let mut state = self.shared.lock();
+                state.polled = true;
+                let due = state.flow.next_due();
+                if due.is_some_and(|due| due <= Instant::now()) {
+                    state.flow.wake_due(Instant::now());
+                }
+                let followers = batch && self.shared.followers;
+                state.flow.take(max, followers, &mut self.staged);
+                if self.staged.is_empty() {
+                    if state.stopped {
+                        return Poll::Ready(Some(state.ended.take()));
+                    }
+                    match &mut state.consumer {
+                        Some(waker) => waker.clone_from(cx.waker()),
+                        none => *none = Some(cx.waker().clone()),
+                    }
+                    (state.demand(), state.flow.next_due())
+                } else {
+                    (Demand::Nothing, None)
+                }
+            };
+            if !self.staged.is_empty() {
+                self.marking = Marking::start(&self.shared, &self.staged);
+                continue;
+            }
+            let wake_at = match demand {
+                Demand::Up(max) if self.shared.poll_fetch(cx, max).is_ready() => continue,
+                Demand::From(at) => Some(due.map_or(at, |due| due.min(at))),
+                Demand::Up(_) | Demand::Nothing => due,
+            };
+            if !self.poll_timer(cx, wake_at) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> bool {
+        let Some(at) = at else { return false };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
+        }
+        timer.as_mut().poll(cx).is_ready()
+    }
+
+    /// Hands over what is staged; false when there is nothing.
+    fn hand_over(&mut self) -> bool {
+        if self.staged.is_empty() {
+            return false;
+        }
+        let before = self.out.len();
+        let mut redelivered = 0;
+        let mut state = self.shared.lock();
+        for entry in self.staged.drain(..) {
+            match state.table.fate(entry.slot) {
+                Fate::Lost => state.discard(&entry),
+                Fate::Ours if !state.stopped => {
+                    redelivered += u64::from(entry.mark);
+                    state.hand_over(1);
+                    self.out
+                        .push_back(Held::new(Arc::clone(&self.shared), entry));
+                }
+                Fate::Ours | Fate::Reclaimed => state.release_one(&entry, None),
+            }
+        }
+        drop(state);
+        let count = self.out.len() - before;
+        self.shared.meters.delivered.increment(count as u64);
+        if redelivered > 0 {
+            self.shared.meters.redelivered.increment(redelivered);
+        }
+        count > 0
+    }
+
+    /// The answers to the started-marks of what is staged: what has none does not start.
+    fn marked(&mut self, results: Vec<Result<()>>) {
+        let mut results = results.into_iter();
+        let shared = &self.shared;
+        self.staged.retain_mut(|entry| {
+            if !entry.mark {
+                return true;
+            }
+            match results.next() {
+                Some(Ok(())) => {
+                    entry.marked = true;
+                    true
+                }
+                Some(Err(error)) => {
+                    shared.refused(&error);
+                    shared.lock().discard(entry);
+                    false
+                }
+                None => {
+                    shared.lock().discard(entry);
+                    false
+                }
+            }
+        });
     }
 
     /// Controls it from elsewhere.
     pub(crate) fn handle(&self) -> MemberHandle {
-        self.handle.clone()
+        MemberHandle(Arc::clone(&self.shared))
     }
 
     /// Stops fetching for good and hands back what was never handed out; `next` returns `None` from now
     /// on. Returns how many were handed back. What is held stays held, and its lease is kept.
     pub(crate) fn stop(&mut self) -> usize {
-        0
+        let mut count = self.shared.stop();
+        self.marking = None;
+        let mut state = self.shared.lock();
+        for mut entry in self.staged.drain(..) {
+            // Whether its mark was stored is not known any more.
+            entry.marked = entry.mark;
+            state.release_one(&entry, None);
+            count += 1;
+        }
+        drop(state);
+        // Handed over, but nobody has seen them.
+        for held in self.out.drain(..) {
+            count += 1;
+            drop(held.hand_back());
+        }
+        count
     }
 
     /// Stops, waits until everything held is settled and confirmed, at most until `deadline`, and
     /// leaves the subscription.
-    pub(crate) async fn drain(self, _deadline: Instant) -> DrainReport {
-        DrainReport::default()
+    ///
+    /// Not cancel safe: dropped, it goes on as if the member was dropped.
+    pub(crate) async fn drain(mut self, deadline: Instant) -> DrainReport {
+        let handed_back = self.stop();
+        {
+            let mut state = self.shared.lock();
+            state.closing = Closing::By(deadline);
+            state.wake_keeper();
+        }
+        let farewell = match &mut self.keeper {
+            Some(keeper) => keeper.await,
+            None => return DrainReport::default(),
+        };
+        self.keeper = None;
+        match farewell {
+            Ok(farewell) => DrainReport {
+                handed_back,
+                abandoned: farewell.abandoned,
+                unconfirmed: farewell.unconfirmed,
+                error: farewell.error,
+            },
+            Err(error) => DrainReport {
+                handed_back,
+                error: Some(
+                    Error::new(ErrorKind::Closed, "the member's task ended early").caused_by(error),
+                ),
+                ..DrainReport::default()
+            },
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if self.keeper.is_some() {
+            self.stop();
+            let mut state = self.shared.lock();
+            if state.closing == Closing::No {
+                state.closing = Closing::WhenSettled;
+            }
+            state.wake_keeper();
+        }
+    }
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member").finish_non_exhaustive()
     }
 }
 
 impl MemberHandle {
     /// Stops fetching; what was fetched is still handed out.
-    pub(crate) fn pause(&self) {}
+    pub(crate) fn pause(&self) {
+        self.0.pause();
+    }
 
     /// Fetches again.
-    pub(crate) fn resume(&self) {}
+    pub(crate) fn resume(&self) {
+        self.0.lock().set_paused(false);
+    }
 
     /// Deliveries that were fetched and whose settling was not requested yet.
     pub(crate) fn in_flight(&self) -> usize {
-        0
+        self.0.lock().outstanding()
     }
 
     /// Whether nothing is in flight and every settlement is confirmed.
     pub(crate) fn is_idle(&self) -> bool {
-        true
+        self.0.lock().is_idle()
     }
+}
+
+fn check(core: &Core, options: &MemberOptions) -> Result<()> {
+    let invalid = |message: &'static str| Error::new(ErrorKind::InvalidConfig, message);
+    if options.spec.lease < core.capabilities.min_lease {
+        return Err(invalid("the lease is shorter than this transport allows")
+            .with("lease", format!("{:?}", options.spec.lease))
+            .with("min_lease", format!("{:?}", core.capabilities.min_lease)));
+    }
+    if options.spec.max_in_flight == 0 || options.max_attempts == 0 {
+        return Err(invalid(
+            "`max_in_flight` and the number of attempts are at least 1",
+        ));
+    }
+    Ok(())
 }

@@ -1,0 +1,37 @@
+//! The engine over a scripted adapter, with a paused clock.
+
+mod ends;
+mod fake;
+mod flow;
+mod settling;
+
+use std::time::Duration;
+
+use self::fake::*;
+use super::*;
+
+/// The number of a message.
+fn number(held: &Held) -> u64 {
+    held.position().offset().0
+}
+
+/// What can be handed out now.
+async fn next_now(member: &mut Member) -> Option<Held> {
+    let wait = Duration::from_millis(20);
+    match tokio::time::timeout(wait, member.next()).await {
+        Ok(next) => Some(next.unwrap().unwrap()),
+        Err(_) => None,
+    }
+}
+
+async fn all_now(member: &mut Member) -> Vec<Held> {
+    let mut all = Vec::new();
+    while let Some(held) = next_now(member).await {
+        all.push(held);
+    }
+    all
+}
+
+fn numbers(all: &[Held]) -> Vec<u64> {
+    all.iter().map(number).collect()
+}
