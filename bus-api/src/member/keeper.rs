@@ -231,7 +231,7 @@ impl Keeper {
                     if let Err(error) = &result {
                         self.shared.refused(error);
                     }
-                    self.shared.lock().marked(slot, result);
+                    self.shared.lock().marked(slot, &result);
                 }
             }
         }

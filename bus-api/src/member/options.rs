@@ -59,8 +59,6 @@ pub(crate) struct MemberOptions {
 }
 
 impl MemberOptions {
-    /// Attempts unless another number is asked for.
-    pub(crate) const DEFAULT_MAX_ATTEMPTS: u32 = 5;
     /// Tolerated difference of clocks unless another one is asked for.
     pub(crate) const DEFAULT_SKEW: Duration = Duration::from_secs(1);
 

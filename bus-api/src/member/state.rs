@@ -137,14 +137,6 @@ impl State {
         self.handed
     }
 
-    pub(super) fn is_paused(&self) -> bool {
-        self.paused
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed
-    }
-
     /// Everything that was received is settled, and the broker has confirmed it.
     pub(super) fn is_idle(&self) -> bool {
         self.outstanding == 0 && self.outbox.unconfirmed() == 0
@@ -306,7 +298,7 @@ impl State {
     }
 
     /// The answer to a mark that [`park`](Self::park) asked for.
-    pub(super) fn marked(&mut self, slot: Slot, result: Result<()>) {
+    pub(super) fn marked(&mut self, slot: Slot, result: &Result<()>) {
         match result {
             Ok(()) => self.flow.stored(slot),
             Err(_) => {

@@ -7,7 +7,6 @@ mod settling;
 
 use std::time::Duration;
 
-use self::fake::*;
 use super::*;
 
 /// The number of a message.
