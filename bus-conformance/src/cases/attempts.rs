@@ -96,21 +96,19 @@ async fn a7_prefetch_and_hand_back_leave_the_attempt(context: Context) -> Result
     again.ack().await?;
     inbox.leave().await?;
 
-    for note in notes("a.b", 100..112) {
+    for note in notes("a.b", 100..118) {
         publisher.publish(&note).await?;
     }
     for round in 0..6 {
         let client = context.client().await?;
         let mut inbox = client.join(want.clone()).await?;
-        // Waits until at least one is on its way to this member; none is taken.
-        eventually("something is fetched", || async {
-            Ok(client.info(&want).await?.pending > 0)
-        })
-        .await?;
+        // Taking one fetches more; they are handed back unseen.
+        let token = inbox.next().await?;
+        ensure_eq!(token.attempt(), 1, "the attempt in round {round}");
+        token.ack().await?;
         if round % 2 == 0 {
             inbox.leave().await?;
         } else {
-            let _ = futures_util::poll!(Box::pin(inbox.raw()));
             drop(inbox);
         }
         client.bus.close().await?;
@@ -129,17 +127,17 @@ async fn a7_a_death_that_started_nothing_leaves_the_attempt(
 ) -> Result<(), Violation> {
     let publisher = context.client().await?;
     let lease = publisher.capabilities().min_lease.max(ms(300));
-    let want = group("g", "a.b").lease(lease).in_flight(10);
-    for note in notes("a.b", 0..10) {
+    let want = group("g", "a.b").lease(lease).in_flight(16);
+    for note in notes("a.b", 0..12) {
         publisher.publish(&note).await?;
     }
     for _ in 0..2 {
         let client = context.client().await?;
-        let inbox = client.join(want.clone()).await?;
-        eventually("something is fetched", || async {
-            Ok(publisher.info(&want).await?.pending > 0)
-        })
-        .await?;
+        let mut inbox = client.join(want.clone()).await?;
+        // Taking one fetches more.
+        let token = inbox.next_within(secs(40)).await?;
+        ensure_eq!(token.attempt(), 1, "the attempt of {}", token.number());
+        token.ack().await?;
         client.connection.disturb.kill().await;
         drop(inbox);
     }
