@@ -44,7 +44,7 @@ async fn s8_durable_subscriptions_are_listed(context: Context) -> Result<(), Vio
     let first = inboxes.pop().ok_or_else(|| Violation::new("no inbox"))?;
     let mut first = first;
     let mut held = first.hold(10).await?;
-    ack_all(held.split_off(6)).await?;
+    ack_all(held.split_off(4)).await?;
     let want = &wants[0];
     eventually("four are unsettled", || async {
         let info = client.info(want).await?;
