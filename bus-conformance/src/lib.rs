@@ -14,6 +14,7 @@ mod planted;
 mod probe;
 mod report;
 mod runner;
+mod severable;
 
 pub use case::{Case, Clause, all, find};
 pub use context::Context;
@@ -22,3 +23,4 @@ pub use outcome::{Outcome, Violation};
 pub use planted::{Plant, plants};
 pub use report::{Report, Row};
 pub use runner::{RunOptions, main, run};
+pub use severable::Severable;
