@@ -6,12 +6,24 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bus_api::{Bus, Error, ErrorKind, Namespace, Result};
-use bus_conformance::{Connection, Control, Factory, Foreign, Severable, Transport};
+use bus_conformance::{Connection, Control, Disturb, Factory, Foreign, Transport};
 use shelf_bus::{Shelf, ShelfBus};
 
 /// A shelf for each namespace.
 #[derive(Default)]
 pub struct ShelfFactory(Mutex<HashMap<Namespace, Arc<Shelf>>>);
+
+/// The shelf is a part of its process: nothing comes between it and a connection.
+struct Undisturbed;
+
+#[async_trait]
+impl Disturb for Undisturbed {
+    async fn kill(&self) {}
+
+    async fn cut(&self) {}
+
+    async fn heal(&self) {}
+}
 
 fn cannot<T>() -> Result<T> {
     Err(Error::new(
@@ -30,9 +42,9 @@ impl Factory for ShelfFactory {
         Transport::Other(ShelfBus::new(Arc::default()).capabilities())
     }
 
-    /// The suite's own link in front of the adapter can kill and cut a connection.
+    /// Cases that need a control are reported as not run.
     fn controls(&self) -> &[Control] {
-        &[Control::Kill, Control::Cut]
+        &[]
     }
 
     fn virtual_time(&self) -> bool {
@@ -47,7 +59,10 @@ impl Factory for ShelfFactory {
             .entry(namespace.clone())
             .or_default()
             .clone();
-        Ok(Severable::connection(Arc::new(ShelfBus::new(shelf))))
+        Ok(Connection {
+            bus: Arc::new(ShelfBus::new(shelf)),
+            disturb: Arc::new(Undisturbed),
+        })
     }
 
     async fn stop_broker(&self) -> Result<()> {
