@@ -9,6 +9,7 @@ mod error;
 mod event;
 pub mod ids;
 mod member;
+mod stream;
 pub mod telemetry;
 mod worker;
 
@@ -24,6 +25,7 @@ pub use dead::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use event::*;
+pub use stream::{AckToken, Received, Settling, Subscribe, Subscription};
 pub use telemetry::TraceHook;
 pub use worker::*;
 
