@@ -6,24 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bus_api::{Bus, Error, ErrorKind, Namespace, Result};
-use bus_conformance::{Connection, Control, Disturb, Factory, Foreign, Transport};
+use bus_conformance::{Connection, Control, Factory, Foreign, Severable, Transport};
 use shelf_bus::{Shelf, ShelfBus};
 
 /// A shelf for each namespace.
 #[derive(Default)]
 pub struct ShelfFactory(Mutex<HashMap<Namespace, Arc<Shelf>>>);
-
-/// The shelf is a part of its process: nothing comes between it and a connection.
-struct Undisturbed;
-
-#[async_trait]
-impl Disturb for Undisturbed {
-    async fn kill(&self) {}
-
-    async fn cut(&self) {}
-
-    async fn heal(&self) {}
-}
 
 fn cannot<T>() -> Result<T> {
     Err(Error::new(
@@ -42,9 +30,9 @@ impl Factory for ShelfFactory {
         Transport::Other(ShelfBus::new(Arc::default()).capabilities())
     }
 
-    /// Cases that need a control are reported as not run.
+    /// The suite's own link in front of the adapter can kill and cut a connection.
     fn controls(&self) -> &[Control] {
-        &[]
+        &[Control::Kill, Control::Cut]
     }
 
     fn virtual_time(&self) -> bool {
@@ -59,10 +47,7 @@ impl Factory for ShelfFactory {
             .entry(namespace.clone())
             .or_default()
             .clone();
-        Ok(Connection {
-            bus: Arc::new(ShelfBus::new(shelf)),
-            disturb: Arc::new(Undisturbed),
-        })
+        Ok(Severable::connection(Arc::new(ShelfBus::new(shelf))))
     }
 
     async fn stop_broker(&self) -> Result<()> {
