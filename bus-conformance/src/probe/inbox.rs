@@ -4,7 +4,7 @@ use std::future::Future;
 use std::ops::Deref;
 use std::time::Duration;
 
-use bus_api::{Envelope, Error, Raw};
+use bus_api::{AckToken, Envelope, Error, Jitter, Raw, Retry, Settling, Subscription};
 use bytes::Bytes;
 
 use crate::context::Client;
@@ -18,12 +18,14 @@ use crate::probe::want::Want;
 #[derive(Debug)]
 pub(crate) struct Inbox {
     want: Want,
+    stream: Subscription<Raw>,
 }
 
 /// A delivery of any message in the hands of a case.
 #[derive(Debug)]
 pub(crate) struct Parcel {
     envelope: Envelope<Raw>,
+    token: AckToken,
 }
 
 /// A delivery of a note.
@@ -36,18 +38,33 @@ pub(crate) struct Token {
 impl Client {
     /// Joins a subscription.
     pub(crate) async fn join(&self, want: Want) -> Result<Inbox, Error> {
-        let _ = want;
-        Err(Error::new(
-            bus_api::ErrorKind::Internal,
-            "streams are not wired yet",
-        ))
+        let subscribe = match &want.group {
+            Some(group) => self.subscribe::<Raw>(group),
+            None => self.broadcast::<Raw>(),
+        };
+        let backoff = Retry::exponential(want.backoff, want.backoff)
+            .attempts(want.attempts)
+            .jitter(Jitter::None);
+        let stream = subscribe
+            .pattern(&want.pattern)
+            .start_at(want.start.clone())
+            .order(want.order)
+            .lease(want.lease)
+            .max_in_flight(want.max_in_flight)
+            .retry(backoff)
+            .await?;
+        Ok(Inbox { want, stream })
     }
 }
 
 impl Inbox {
     /// The next delivery or the error that ended the subscription; `None` after its end. Cancel safe.
     pub(crate) async fn raw(&mut self) -> Option<Result<Parcel, Error>> {
-        None
+        let received = self.stream.next().await?;
+        Some(received.map(|received| {
+            let (envelope, token) = received.into_parts();
+            Parcel { envelope, token }
+        }))
     }
 
     /// The next delivery of whatever was published, which has to come.
@@ -163,7 +180,7 @@ impl Inbox {
 
     /// Leaves in order: hands back what was fetched, waits for acks.
     pub(crate) async fn leave(self) -> Result<(), Violation> {
-        Ok(())
+        Ok(self.stream.close_within(PATIENCE).await?)
     }
 }
 
@@ -194,23 +211,38 @@ impl Parcel {
         Ok(Token { parcel: self, note })
     }
 
-    /// Acks; returns when the broker has confirmed.
-    pub(crate) async fn ack(self) -> Result<(), Violation> {
-        Ok(())
+    /// Acks; resolves when the broker has confirmed. The ack is requested now, awaited or not.
+    #[track_caller]
+    pub(crate) fn ack(self) -> impl Future<Output = Result<(), Violation>> + Send + 'static {
+        confirmed(self.token.ack())
     }
 
-    /// Asks for the ack and waits for nothing.
-    pub(crate) fn ack_later(self) {}
+    /// Acks without waiting for the confirmation.
+    pub(crate) fn ack_later(self) {
+        drop(self.token.ack());
+    }
 
-    /// Nacks for redelivery at once; returns when the broker has confirmed.
-    pub(crate) async fn nack(self) -> Result<(), Violation> {
-        self.nack_after(Duration::ZERO).await
+    /// Nacks for redelivery at once; resolves when the broker has confirmed.
+    #[track_caller]
+    pub(crate) fn nack(self) -> impl Future<Output = Result<(), Violation>> + Send + 'static {
+        confirmed(self.token.nack())
     }
 
     /// Nacks for redelivery not before `delay`.
-    pub(crate) async fn nack_after(self, _delay: Duration) -> Result<(), Violation> {
-        Ok(())
+    #[track_caller]
+    pub(crate) fn nack_after(
+        self,
+        delay: Duration,
+    ) -> impl Future<Output = Result<(), Violation>> + Send + 'static {
+        confirmed(self.token.nack_after(delay))
     }
+}
+
+/// The broker's answer, as what the case expects.
+#[track_caller]
+fn confirmed(settling: Settling) -> impl Future<Output = Result<(), Violation>> + Send + 'static {
+    let refused = Violation::new("settling was refused");
+    async move { settling.await.map_err(|error| refused.because(error)) }
 }
 
 impl Token {
@@ -224,24 +256,30 @@ impl Token {
         self.note.number
     }
 
-    /// Acks; returns when the broker has confirmed.
-    pub(crate) async fn ack(self) -> Result<(), Violation> {
-        self.parcel.ack().await
+    /// As [`Parcel::ack`].
+    #[track_caller]
+    pub(crate) fn ack(self) -> impl Future<Output = Result<(), Violation>> + Send + 'static {
+        self.parcel.ack()
     }
 
-    /// Asks for the ack and waits for nothing.
+    /// As [`Parcel::ack_later`].
     pub(crate) fn ack_later(self) {
         self.parcel.ack_later();
     }
 
-    /// Nacks for redelivery at once; returns when the broker has confirmed.
-    pub(crate) async fn nack(self) -> Result<(), Violation> {
-        self.parcel.nack().await
+    /// As [`Parcel::nack`].
+    #[track_caller]
+    pub(crate) fn nack(self) -> impl Future<Output = Result<(), Violation>> + Send + 'static {
+        self.parcel.nack()
     }
 
-    /// Nacks for redelivery not before `delay`.
-    pub(crate) async fn nack_after(self, delay: Duration) -> Result<(), Violation> {
-        self.parcel.nack_after(delay).await
+    /// As [`Parcel::nack_after`].
+    #[track_caller]
+    pub(crate) fn nack_after(
+        self,
+        delay: Duration,
+    ) -> impl Future<Output = Result<(), Violation>> + Send + 'static {
+        self.parcel.nack_after(delay)
     }
 }
 
