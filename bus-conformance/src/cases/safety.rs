@@ -121,10 +121,15 @@ async fn b1_arbitrary_foreign_bytes_stop_nothing(context: Context) -> Result<(),
                 json: payload.into(),
             },
         };
-        context
+        let stored = context
             .factory()
             .publish_foreign(context.namespace(), "b.a", message)
-            .await?;
+            .await;
+        match stored {
+            // Not every kind of foreign message exists on every transport.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            stored => stored?,
+        }
         client.publish(&Note::new("b.a", number)).await?;
     }
     diary.until_done(0..=ALL).await?;

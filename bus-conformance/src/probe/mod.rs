@@ -27,6 +27,6 @@ pub(crate) use inbox::{Inbox, Parcel, Token, ack_all, numbers};
 pub(crate) use ledger::{Books, Ledger};
 pub(crate) use note::{Note, notes};
 pub(crate) use pump::Pump;
-pub(crate) use question::{Question, Say, post};
+pub(crate) use question::{Answer, Question, Say, post};
 pub(crate) use time::{PATIENCE, QUIET, eventually, ms, secs, within};
 pub(crate) use want::{Want, broadcast, group};
