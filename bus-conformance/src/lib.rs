@@ -8,6 +8,7 @@ mod case;
 mod cases;
 mod context;
 mod factory;
+mod model;
 mod outcome;
 mod planted;
 #[allow(dead_code, unused_imports, reason = "cases are being written")]

@@ -35,6 +35,7 @@ mod versions;
 mod window;
 
 use crate::case::Case;
+use crate::model;
 
 /// Every case, in no particular order.
 pub(crate) fn all() -> Vec<Case> {
@@ -72,6 +73,7 @@ pub(crate) fn all() -> Vec<Case> {
         topics::cases(),
         versions::cases(),
         window::cases(),
+        model::cases(),
     ]
     .concat()
 }
