@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::connection::Connection;
-use crate::error::{NAME, closed};
+use crate::error::{NAME, closed, unavailable};
 use crate::publish::Limits;
 use crate::space::State;
 use crate::subscribe::MIN_LEASE;
@@ -33,9 +33,11 @@ pub struct MemoryBus {
 /// Opens a connection: what a connector calls for `memory://`.
 ///
 /// # Errors
-/// As [`MemoryBus::open`].
+/// As [`MemoryBus::open`] and [`MemoryBus::ready`].
 pub async fn open(url: BusUrl, settings: Settings) -> Result<Arc<dyn Bus>> {
-    Ok(Arc::new(MemoryBus::open(url, settings)?))
+    let bus = MemoryBus::open(url, settings)?;
+    bus.ready().await?;
+    Ok(Arc::new(bus))
 }
 
 impl MemoryBus {
@@ -72,6 +74,29 @@ impl MemoryBus {
     /// As [`Config::from_url`].
     pub fn open(url: BusUrl, settings: Settings) -> Result<Self> {
         Ok(Self::with(Config::from_url(url, settings)?))
+    }
+
+    /// Waits for a broker that was [stopped](Broker::stop), up to `connect_timeout`; returns at once when it is there, or
+    /// when the connection is lazy.
+    ///
+    /// # Errors
+    /// `Unavailable` when it did not come back in time.
+    pub async fn ready(&self) -> Result<()> {
+        let settings = &self.config.settings;
+        if settings.connect_lazily {
+            return Ok(());
+        }
+        // Listening begins before looking: a start in between is not missed.
+        let mut news = self.notices().listen();
+        let back = async {
+            while self.broker.is_stopped() {
+                // Whatever it is, the next look tells.
+                let _ = news.recv().await;
+            }
+        };
+        tokio::time::timeout(settings.connect_timeout, back)
+            .await
+            .map_err(|_| unavailable())
     }
 
     /// Another connection to the same namespace of the same broker.

@@ -99,6 +99,7 @@ impl Factory for MemoryFactory {
 
     async fn connect(&self, namespace: &Namespace, options: &[(&str, &str)]) -> Result<Connection> {
         let bus = self.open(namespace, options)?;
+        bus.ready().await?;
         Ok(Connection {
             bus: Arc::new(bus.clone()),
             disturb: Arc::new(Wire(bus)),

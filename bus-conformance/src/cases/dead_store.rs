@@ -222,12 +222,12 @@ async fn r6_a_filter_takes_what_it_says(context: Context) -> Result<(), Violatio
     let client = context.client().await?;
     let middle = mixture(&client).await?;
     let dead = client.dead_letters("g");
-    let ids: Vec<DeadLetterId> = client
-        .buried("g")
-        .await?
-        .iter()
-        .map(|entry| entry.id)
-        .collect();
+    let mut ids = Vec::new();
+    for entry in client.buried("g").await? {
+        ids.push((Note::of(&entry.message)?.number, entry.id));
+    }
+    ids.sort_unstable_by_key(|(number, _)| *number);
+    let ids: Vec<DeadLetterId> = ids.into_iter().map(|(_, id)| id).collect();
     let filters: Vec<(&str, Filter, Vec<u64>)> = vec![
         ("nothing", Filter::default(), vec![0, 1, 2, 3, 4, 5]),
         ("a topic", Filter::default().topic("r.a"), vec![0, 3]),

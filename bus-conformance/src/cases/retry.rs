@@ -32,7 +32,7 @@ pub(crate) fn cases() -> Vec<Case> {
 /// A backoff that is long where time costs nothing, so that a small error of it shows.
 fn unit(context: &Context) -> Duration {
     if context.factory().virtual_time() {
-        secs(10)
+        secs(4)
     } else {
         ms(300)
     }
@@ -68,6 +68,7 @@ async fn r1_the_backoff_doubles_up_to_the_cap(context: Context) -> Result<(), Vi
         .employ(job(group("g", "r.>")).retry(retry), &diary, |_| Act::fail())
         .await?;
     client.publish(&notes("r.a", [1])[0]).await?;
+    diary.until_runs(5).await?;
     let entries = client.until_buried("g", 1).await?;
     let runs = diary.runs();
     ensure_eq!(diary.attempts_of(1), vec![1, 2, 3, 4, 5], "attempts");
@@ -290,7 +291,7 @@ async fn r1_defer_costs_no_attempt(context: Context) -> Result<(), Violation> {
 /// behind one failed message.
 async fn r1_others_flow_while_one_waits_for_its_backoff(context: Context) -> Result<(), Violation> {
     let (client, diary) = (context.client().await?, Diary::new());
-    let rest = unit(&context) * 10;
+    let rest = unit(&context) * 4;
     let crew = client
         .employ(
             job(group("g", "r.>").in_flight(4)).concurrency(2),
