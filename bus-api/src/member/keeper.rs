@@ -42,8 +42,9 @@ pub(super) async fn keep(shared: Arc<Shared>, mut participant: Participant) -> F
     tokio::select! {
         () = keeper.run() => {}
         () = participant.draining() => {
-            // The bus is being closed. What is held may still be settled; the stream ends.
+            // The bus is being closed. What is held may still be settled; the stream ends, also when nobody reads it.
             keeper.shared.stop();
+            keeper.shared.lock().close_when_settled();
             keeper.run().await;
         }
     }

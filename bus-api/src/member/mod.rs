@@ -351,9 +351,7 @@ impl Drop for Member {
         if self.keeper.is_some() {
             self.stop();
             let mut state = self.shared.lock();
-            if state.closing == Closing::No {
-                state.closing = Closing::WhenSettled;
-            }
+            state.close_when_settled();
             state.wake_keeper();
         }
     }

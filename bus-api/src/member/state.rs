@@ -154,6 +154,13 @@ impl State {
         }
     }
 
+    /// The member leaves once everything that was handed out is settled, unless it was told when to.
+    pub(super) fn close_when_settled(&mut self) {
+        if self.closing == Closing::No {
+            self.closing = Closing::WhenSettled;
+        }
+    }
+
     pub(super) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
         self.wake_consumer();

@@ -11,7 +11,8 @@ use crate::context::Context;
 use crate::factory::Control;
 use crate::outcome::{Violation, ensure, ensure_eq};
 use crate::probe::{
-    Answer, Bounds, Diary, Gate, Note, QUIET, Question, Run, Say, broadcast, eventually, group, ms, post, secs,
+    Answer, Bounds, Diary, Gate, Note, QUIET, Question, Run, Say, broadcast, eventually, group, ms,
+    post, secs,
 };
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -54,9 +54,9 @@ impl<'a> Interpreter<'a> {
     /// Runs `program` to its end, settles the rest, and compares what is left.
     pub(super) async fn execute(mut self, program: &[Step]) -> Result<(), Violation> {
         for (index, step) in program.iter().enumerate() {
-            self.step(*step)
-                .await
-                .map_err(|violation| violation.because(format_args!("in step {index}, {step:?}")))?;
+            self.step(*step).await.map_err(|violation| {
+                violation.because(format_args!("in step {index}, {step:?}"))
+            })?;
         }
         self.finish()
             .await
@@ -192,7 +192,9 @@ impl<'a> Interpreter<'a> {
             return Ok(false);
         };
         let Some(parcel) = next else {
-            return Err(Violation::new(format_args!("the subscription of member {slot} ended")));
+            return Err(Violation::new(format_args!(
+                "the subscription of member {slot} ended"
+            )));
         };
         let token = parcel?.token()?;
         let (number, attempt) = (token.number(), token.attempt());
@@ -250,7 +252,11 @@ impl<'a> Interpreter<'a> {
         if !self.reference.exists(subscription) {
             return Ok(());
         }
-        let start = if earliest { Start::Earliest } else { Start::Latest };
+        let start = if earliest {
+            Start::Earliest
+        } else {
+            Start::Latest
+        };
         let live = self
             .members
             .iter()
@@ -267,7 +273,9 @@ impl<'a> Interpreter<'a> {
         }
         // What is being given up at this moment would come again, or not.
         self.agree(subscription).await?;
-        let haunted = self.haunted_until.is_some_and(|until| Instant::now() < until);
+        let haunted = self
+            .haunted_until
+            .is_some_and(|until| Instant::now() < until);
         self.operator.reset(&want, &start, haunted).await?;
         self.reference.reset(subscription, earliest);
         Ok(())
@@ -286,7 +294,10 @@ impl<'a> Interpreter<'a> {
         // Who comes last sees every message once, whatever became of it elsewhere, and no copy.
         let mut late = self
             .operator
-            .join(group(&format!("late{}", self.run), &format!("m{}.>", self.run)))
+            .join(group(
+                &format!("late{}", self.run),
+                &format!("m{}.>", self.run),
+            ))
             .await?;
         let ledger = Ledger::expecting(self.reference.published().into_keys());
         late.take_all(&ledger).await?;

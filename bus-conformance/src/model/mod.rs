@@ -45,22 +45,52 @@ async fn s3_model_members_come_and_go(context: Context) -> Result<(), Violation>
 
 async fn a3_model_nacks_and_drops(context: Context) -> Result<(), Violation> {
     let failures = true;
-    compare(&context, Mix { failures, ..Mix::default() }).await
+    compare(
+        &context,
+        Mix {
+            failures,
+            ..Mix::default()
+        },
+    )
+    .await
 }
 
 async fn r6_model_dead_letters_and_redrives(context: Context) -> Result<(), Violation> {
     let (failures, redrives) = (true, true);
-    compare(&context, Mix { failures, redrives, ..Mix::default() }).await
+    compare(
+        &context,
+        Mix {
+            failures,
+            redrives,
+            ..Mix::default()
+        },
+    )
+    .await
 }
 
 async fn s8_model_resets(context: Context) -> Result<(), Violation> {
     let (failures, resets) = (true, true);
-    compare(&context, Mix { failures, resets, ..Mix::default() }).await
+    compare(
+        &context,
+        Mix {
+            failures,
+            resets,
+            ..Mix::default()
+        },
+    )
+    .await
 }
 
 async fn a6_model_deaths(context: Context) -> Result<(), Violation> {
     let crashes = true;
-    compare(&context, Mix { crashes, ..Mix::default() }).await
+    compare(
+        &context,
+        Mix {
+            crashes,
+            ..Mix::default()
+        },
+    )
+    .await
 }
 
 async fn a7_model_everything(context: Context) -> Result<(), Violation> {
@@ -94,7 +124,9 @@ async fn compare(context: &Context, mix: Mix) -> Result<(), Violation> {
         let mut tree = programs.new_tree(&mut runner).map_err(Violation::new)?;
         let program = tree.current();
         run += 1;
-        let Err(violation) = Interpreter::new(context, &operator, run).execute(&program).await
+        let Err(violation) = Interpreter::new(context, &operator, run)
+            .execute(&program)
+            .await
         else {
             continue;
         };
@@ -106,7 +138,9 @@ async fn compare(context: &Context, mix: Mix) -> Result<(), Violation> {
             }
             let program = tree.current();
             run += 1;
-            let again = Interpreter::new(context, &operator, run).execute(&program).await;
+            let again = Interpreter::new(context, &operator, run)
+                .execute(&program)
+                .await;
             smaller = match again {
                 Err(violation) => {
                     smallest = (program, violation);

@@ -66,7 +66,10 @@ fn step(mix: Mix) -> BoxedStrategy<Step> {
                 .prop_map(|(slot, subscription)| Step::Join { slot, subscription })
                 .boxed(),
         ),
-        (1, slot.clone().prop_map(|slot| Step::Leave { slot }).boxed()),
+        (
+            1,
+            slot.clone().prop_map(|slot| Step::Leave { slot }).boxed(),
+        ),
         (
             6,
             (slot.clone(), 1..6_u8)

@@ -187,8 +187,10 @@ impl Reference {
                 })
             }
             None => {
-                let known: Vec<&Entry> =
-                    entries.iter().filter(|entry| entry.number == number).collect();
+                let known: Vec<&Entry> = entries
+                    .iter()
+                    .filter(|entry| entry.number == number)
+                    .collect();
                 Err(Violation::new(format_args!(
                     "{:?} handed number {number}, attempt {attempt}, to member {slot}; the reference knows it as {known:?}",
                     SUBSCRIPTIONS[subscription],
@@ -245,20 +247,17 @@ impl Reference {
     }
 
     /// Takes note of what the bus lists as given up.
-    pub(super) fn agree(
-        &mut self,
-        subscription: usize,
-        listed: &[Grave],
-    ) -> Result<(), Violation> {
+    pub(super) fn agree(&mut self, subscription: usize, listed: &[Grave]) -> Result<(), Violation> {
         let unique: BTreeSet<Grave> = listed.iter().copied().collect();
         let books = self.of(subscription);
         for grave in &unique {
             if books.dead.contains(grave) {
                 continue;
             }
-            let died = books.entries.iter_mut().find(|entry| {
-                (entry.number, entry.generation) == *grave && entry.may_be_dead()
-            });
+            let died = books
+                .entries
+                .iter_mut()
+                .find(|entry| (entry.number, entry.generation) == *grave && entry.may_be_dead());
             match died {
                 Some(entry) => {
                     entry.stand = Stand::Settled;

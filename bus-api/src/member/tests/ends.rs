@@ -196,6 +196,19 @@ async fn a_closing_bus_ends_the_stream_and_waits_for_what_is_held() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_closing_bus_does_not_wait_for_a_stream_that_nobody_reads() {
+    within(async {
+        let fake = Fake::default();
+        let core = fake.core();
+        let member = Member::join(&core, options(spec())).await.unwrap();
+        core.life.advance(crate::client::Stage::Draining);
+        core.life.deserted().await;
+        assert!(member.drain(Instant::now() + SECOND).await.is_clean());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_below_the_minimum_is_refused() {
     within(async {
         let fake = Fake::default();
