@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
+use super::in_flight::InFlight;
 use super::life::{Life, Participant, Stage, closed};
 use super::tries::Tries;
 use super::window::{Room, Window};
@@ -28,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) meters: PublishMeters,
     pub(crate) life: Life,
     pub(crate) window: Window,
+    pub(crate) in_flight: Arc<InFlight>,
 }
 
 impl Core {
@@ -46,6 +48,7 @@ impl Core {
             settings,
             codecs,
             trace_hook,
+            in_flight: Arc::default(),
         }
     }
 

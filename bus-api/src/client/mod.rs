@@ -8,6 +8,7 @@ mod connector;
 mod core;
 mod driver;
 mod engine;
+mod in_flight;
 mod lane;
 mod life;
 mod publish;
@@ -29,6 +30,7 @@ pub use self::batch::PublishBatch;
 pub(crate) use self::batch::publish_all;
 pub use self::connector::Connector;
 pub(crate) use self::core::Core;
+pub(crate) use self::in_flight::InFlight as InFlightOfConnection;
 pub(crate) use self::life::{Participant, Stage};
 pub use self::publish::{Confirmed, Direct, Publish};
 pub use self::publisher::{Ordered, PublishConfirmation, Publisher};
@@ -198,6 +200,20 @@ impl BusClient {
             ("client.participants", participants.to_string()),
         ]);
         health
+    }
+
+    /// Deliveries that workers and streams of this connection hold: fetched, and settling not requested yet.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.0.in_flight.count()
+    }
+
+    /// Waits until nothing is [in flight](Self::in_flight). What is published meanwhile can come at any time.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing.
+    pub async fn idle(&self) {
+        self.0.in_flight.none().await;
     }
 
     /// Listens to what happens to the connection from now on, such as a lost log. `health` shows the last

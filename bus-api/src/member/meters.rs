@@ -1,7 +1,10 @@
 //! What a member counts.
 
+use std::sync::Arc;
+
 use metrics::{Counter, Gauge, counter, gauge};
 
+use crate::client::{Core, InFlightOfConnection};
 use crate::error::ErrorKind;
 use crate::telemetry::metric;
 
@@ -11,19 +14,42 @@ pub(super) struct Meters {
     group: String,
     pub(super) delivered: Counter,
     pub(super) redelivered: Counter,
-    pub(super) in_flight: Gauge,
+    pub(super) in_flight: InFlight,
     pub(super) acked: Counter,
 }
 
+/// Deliveries that are held: those of this group as a metric, those of the connection for itself.
+#[derive(Clone, Debug)]
+pub(super) struct InFlight {
+    gauge: Gauge,
+    of_connection: Arc<InFlightOfConnection>,
+}
+
+impl InFlight {
+    pub(super) fn enter(&self) {
+        self.gauge.increment(1.0);
+        self.of_connection.enter();
+    }
+
+    pub(super) fn leave(&self, count: usize) {
+        self.gauge.decrement(count as f64);
+        self.of_connection.leave(count);
+    }
+}
+
 impl Meters {
-    pub(super) fn new(transport: &'static str, group: &str) -> Self {
+    pub(super) fn new(core: &Core, group: &str) -> Self {
+        let transport = core.transport();
         let group = group.to_owned();
         Self {
             delivered: counter!(metric::DELIVERED, "transport" => transport, "group" => group.clone()),
             redelivered: counter!(
                 metric::REDELIVERED, "transport" => transport, "group" => group.clone()
             ),
-            in_flight: gauge!(metric::IN_FLIGHT, "transport" => transport, "group" => group.clone()),
+            in_flight: InFlight {
+                gauge: gauge!(metric::IN_FLIGHT, "transport" => transport, "group" => group.clone()),
+                of_connection: Arc::clone(&core.in_flight),
+            },
             acked: settled(transport, &group, "ack"),
             transport,
             group,

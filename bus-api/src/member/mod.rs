@@ -80,7 +80,7 @@ impl Member {
         check(core, &options)?;
         let participant = core.enter()?;
         let inbound = core.bus.subscribe(options.spec.clone()).await?;
-        let shared = Arc::new(Shared::new(options, inbound, core.transport()));
+        let shared = Arc::new(Shared::new(options, inbound, core));
         let keeper = tokio::spawn(keeper::keep(Arc::clone(&shared), participant));
         Ok(Self {
             shared,

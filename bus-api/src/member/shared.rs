@@ -14,6 +14,7 @@ use super::judge::{Rules, Skipped, Verdict, judge};
 use super::meters::Meters;
 use super::options::{Decision, MemberOptions, Policy};
 use super::state::{State, Wakes};
+use crate::client::Core;
 use crate::clock;
 use crate::contract::{
     AttemptRecord, Delivery, Failure, Inbound, Inflow, Message, Position, Receipt, Settlement,
@@ -37,13 +38,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(options: MemberOptions, inbound: Inbound, transport: &'static str) -> Self {
+    pub(super) fn new(options: MemberOptions, inbound: Inbound, core: &Core) -> Self {
         let in_place = options.retries_in_place();
         let subscription = options.spec.id();
         let group = subscription
             .as_ref()
             .map_or(crate::telemetry::BROADCAST_LABEL, |id| id.group.as_str());
-        let meters = Meters::new(transport, group);
+        let meters = Meters::new(core, group);
         Self {
             state: Mutex::new(State::new(
                 subscription.is_some(),

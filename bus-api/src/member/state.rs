@@ -3,11 +3,11 @@
 use std::task::Waker;
 use std::time::Duration;
 
-use metrics::Gauge;
 use tokio::time::Instant;
 
 use super::entry::Entry;
 use super::flow::Flow;
+use super::meters::InFlight;
 use super::options::MAX_UNCONFIRMED;
 use super::outbox::Outbox;
 use super::table::{Fate, Slot, Table};
@@ -45,7 +45,7 @@ pub(super) struct State {
     gather_until: Option<Instant>,
     pub(super) consumer: Option<Waker>,
     pub(super) keeper: Option<Waker>,
-    in_flight: Gauge,
+    in_flight: InFlight,
     /// Whom to wake once the lock is free.
     pub(super) wakes: Wakes,
 }
@@ -99,12 +99,19 @@ pub(super) enum Demand {
     Up(usize),
 }
 
+impl Drop for State {
+    /// What was never settled is not held any more, either.
+    fn drop(&mut self) {
+        self.in_flight.leave(self.outstanding);
+    }
+}
+
 impl State {
     pub(super) fn new(
         durable: bool,
         max_in_flight: usize,
         quarantine: bool,
-        in_flight: Gauge,
+        in_flight: InFlight,
     ) -> Self {
         Self {
             flow: Flow::new(quarantine),
@@ -200,7 +207,7 @@ impl State {
     ) {
         let slot = self.table.insert(delivery.receipt);
         self.outstanding += 1;
-        self.in_flight.increment(1.0);
+        self.in_flight.enter();
         self.gather_until = None;
         let mut entry = Entry::new(slot, delivery, record);
         (entry.mark, entry.suspect) = (mark, suspect);
@@ -266,8 +273,10 @@ impl State {
 
     /// Gives permit and lane back.
     fn free(&mut self, entry: &Entry) {
-        self.outstanding = self.outstanding.saturating_sub(1);
-        self.in_flight.decrement(1.0);
+        if let Some(left) = self.outstanding.checked_sub(1) {
+            self.outstanding = left;
+            self.in_flight.leave(1);
+        }
         self.flow.leave_lane(entry.lane);
         self.advanced();
     }

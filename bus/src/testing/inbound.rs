@@ -47,6 +47,7 @@ pub(super) fn broadcast(inner: Inbound, pattern: Pattern, recorder: &Recorder) -
         receiver: Box::new(BroadcastReceiver {
             inner: inner.receiver,
             id,
+            handed_over: 0,
             book,
         }),
         settler: inner.settler,
@@ -247,6 +248,9 @@ impl Settler for GroupSettler {
 struct BroadcastReceiver {
     inner: Box<dyn Receiver>,
     id: u64,
+    /// Handed to the client by the last call. It holds them by the time it asks again; until then they
+    /// are still on their way.
+    handed_over: usize,
     book: Arc<Book>,
 }
 
@@ -254,10 +258,14 @@ struct BroadcastReceiver {
 #[deny(clippy::missing_trait_methods)]
 impl Receiver for BroadcastReceiver {
     async fn receive(&mut self, max: usize) -> Result<Inflow> {
+        let count = std::mem::take(&mut self.handed_over);
+        if count > 0 {
+            self.book
+                .write(|entries| entries.broadcast_received(self.id, count));
+        }
         let inflow = self.inner.receive(max).await?;
         if let Inflow::Deliveries(deliveries) = &inflow {
-            self.book
-                .write(|entries| entries.broadcast_received(self.id, deliveries.len()));
+            self.handed_over = deliveries.len();
         }
         Ok(inflow)
     }
