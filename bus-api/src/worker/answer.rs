@@ -38,8 +38,8 @@ impl ReplySender {
         (Replies(sender), Self { task, replier })
     }
 
-    /// Waits until the replies are sent, at most until `deadline`, and leaves. Every [`Replies`] has been dropped before, or is
-    /// given up.
+    /// Waits until the replies are sent, at most until `deadline`, and leaves. Every [`Replies`]
+    /// has been dropped before, or is given up.
     ///
     /// # Errors
     /// As [`Replier::leave`].
@@ -105,7 +105,10 @@ fn refuse(shared: &Shared, request: &Message, failure: &Failure) -> Message {
     shared.counts.refused.add(1);
     shared.meters.answered(Some(&failure.kind));
     let (group, topic) = (&*shared.home.group, &request.topic);
-    tracing::info!(target: "bus", group, %topic, id = %request.metadata.id, error = %failure, "a request is answered with a failure");
+    tracing::info!(
+        target: "bus", group, %topic, id = %request.metadata.id, error = %failure,
+        "a request is answered with a failure"
+    );
     encode_reply_failure(shared.home.bus.core(), request, failure)
 }
 

@@ -24,7 +24,8 @@ struct Group<'a> {
     members: Vec<(Held, Item)>,
 }
 
-/// Handles deliveries from decoding to settling: those of a batch handler together, all others one by one; those of one key in order.
+/// Handles deliveries from decoding to settling: those of a batch handler together, all others one
+/// by one; those of one key in order.
 pub(crate) async fn handle(shared: Arc<Shared>, service: Handlers, batch: Vec<Held>, probe: bool) {
     let groups = group(&shared, batch);
     let mut conclusive = false;

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Stops fetching after a number of consecutive failures that say that something the handlers need is away; then lets
-/// one message through at a time until one shows that it is back.
+/// Stops fetching after a number of consecutive failures that say that something the handlers need
+/// is away; then lets one message through at a time until one shows that it is back.
 ///
-/// Which failures count, [`Retry::unavailable_if`](crate::Retry::unavailable_if) says. Waiting costs no message an attempt: nothing is handed to a
-/// handler meanwhile, and a message that is tried while the breaker is open and fails for the same reason is deferred.
+/// Which failures count, [`Retry::unavailable_if`](crate::Retry::unavailable_if) says. Waiting
+/// costs no message an attempt: nothing is handed to a handler meanwhile, and a message that is
+/// tried while the breaker is open and fails for the same reason is deferred.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -98,8 +99,8 @@ impl BreakerState {
         self.phase = Phase::Trying;
     }
 
-    /// A message ended without saying anything about what the handlers need, such as one of an unknown type: the next
-    /// one is the probe.
+    /// A message ended without saying anything about what the handlers need, such as one of an
+    /// unknown type: the next one is the probe.
     pub(crate) fn inconclusive(&mut self, now: Instant) {
         if self.phase == Phase::Trying {
             self.phase = Phase::Away(now);

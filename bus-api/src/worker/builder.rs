@@ -28,12 +28,12 @@ use crate::worker::service::Handlers;
 use crate::worker::settings::{Expired, Unknown, WorkerSettings};
 use crate::worker::start;
 
-/// Handlers, the topics they listen to, and the rules for what becomes of the messages; [`start`](Self::start)ed it joins the
-/// group of its name.
+/// Handlers, the topics they listen to, and the rules for what becomes of the messages;
+/// [`start`](Self::start)ed it joins the group of its name.
 ///
-/// A delivery goes through it in one fixed order: check of the receipt (copies for others, crashes), expiry, decoding, layers, time-out,
-/// handler, capture of panics, classification of the failure, settling. The handler's outcome settles the message; a
-/// handler cannot forget to.
+/// A delivery goes through it in one fixed order: check of the receipt (copies for others,
+/// crashes), expiry, decoding, layers, time-out, handler, capture of panics, classification of the
+/// failure, settling. The handler's outcome settles the message; a handler cannot forget to.
 ///
 /// Mistakes in the options are reported by [`start`](Self::start), the first one, as `InvalidConfig`.
 ///
@@ -84,15 +84,15 @@ pub(crate) struct Draft {
 }
 
 impl BusClient {
-    /// A worker of the group `group`: workers of one group and the same pattern share the messages, each other group gets every
-    /// message.
+    /// A worker of the group `group`: workers of one group and the same pattern share the messages,
+    /// each other group gets every message.
     pub fn worker(&self, group: impl AsRef<str>) -> Worker {
         let group = group.as_ref();
         self.new_worker(group, Group::new(group).map(Scope::Group))
     }
 
-    /// A worker without a group: it gets every message that is published while it runs, whoever else gets it, and leaves nothing
-    /// behind. `name` is for logs.
+    /// A worker without a group: it gets every message that is published while it runs, whoever
+    /// else gets it, and leaves nothing behind. `name` is for logs.
     pub fn broadcast_worker(&self, name: impl AsRef<str>) -> Worker {
         self.new_worker(name.as_ref(), Ok(Scope::Broadcast))
     }
@@ -115,7 +115,8 @@ impl BusClient {
 }
 
 impl<S: Send + Sync + 'static> Worker<S> {
-    /// Gives the handlers that are added **after** it a state, of which they take parts with [`State`](crate::State).
+    /// Gives the handlers that are added **after** it a state, of which they take parts with
+    /// [`State`](crate::State).
     pub fn state<T: Send + Sync + 'static>(self, state: T) -> Worker<T> {
         Worker {
             state: Arc::new(state),
@@ -123,10 +124,11 @@ impl<S: Send + Sync + 'static> Worker<S> {
         }
     }
 
-    /// Adds a pattern of topics to listen to. Without any, the worker listens to the topics of the event types that its handlers take.
+    /// Adds a pattern of topics to listen to. Without any, the worker listens to the topics of the
+    /// event types that its handlers take.
     ///
-    /// Each pattern is a subscription of its own with a position of its own. Two patterns that can match one topic are
-    /// `InvalidConfig`: its messages would come twice.
+    /// Each pattern is a subscription of its own with a position of its own. Two patterns that can
+    /// match one topic are `InvalidConfig`: its messages would come twice.
     pub fn pattern(mut self, pattern: impl AsRef<str>) -> Self {
         match Pattern::new(pattern) {
             Ok(pattern) => self.draft.patterns.push(pattern),
@@ -135,8 +137,9 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Adds a handler of one event at a time: it gets the messages of its event's types, by their names and aliases. A message that names no
-    /// type goes to the only handler whose topics cover its topic, if there is exactly one.
+    /// Adds a handler of one event at a time: it gets the messages of its event's types, by their
+    /// names and aliases. A message that names no type goes to the only handler whose topics cover
+    /// its topic, if there is exactly one.
     pub fn on<M, H>(mut self, handler: H) -> Self
     where
         H: Handler<S, M, Form = Single>,
@@ -148,10 +151,12 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Adds a handler of many events at once: up to `max`, fewer when the first of them has waited for `linger`.
+    /// Adds a handler of many events at once: up to `max`, fewer when the first of them has waited
+    /// for `linger`.
     ///
-    /// It takes a `Vec` of events or envelopes and returns one outcome for all or one for each. What it does not handle, other handlers
-    /// of the worker get one by one; messages of one key stay in order.
+    /// It takes a `Vec` of events or envelopes and returns one outcome for all or one for each.
+    /// What it does not handle, other handlers of the worker get one by one; messages of one key
+    /// stay in order.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -162,9 +167,13 @@ impl<S: Send + Sync + 'static> Worker<S> {
     /// let running = bus.worker("archive")
     ///     .state(db)
     ///     .pattern("orders.>")
-    ///     .on_batch(500, Duration::from_millis(50), |es: Vec<Envelope<OrderPlaced>>, State(db): State<Db>| async move {
-    ///         db.insert(es).await // one outcome each
-    ///     })
+    ///     .on_batch(
+    ///         500,
+    ///         Duration::from_millis(50),
+    ///         |es: Vec<Envelope<OrderPlaced>>, State(db): State<Db>| async move {
+    ///             db.insert(es).await // one outcome each
+    ///         },
+    ///     )
     ///     .start()
     ///     .await?;
     /// # Ok(()) }
@@ -185,7 +194,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Adds the handler of all messages that no other one takes: of unknown types, and without a type that the topic tells.
+    /// Adds the handler of all messages that no other one takes: of unknown types, and without a
+    /// type that the topic tells.
     pub fn fallback<M, H>(self, handler: H) -> Self
     where
         H: Handler<S, M, Form = Single, Event = Raw>,
@@ -196,9 +206,10 @@ impl<S: Send + Sync + 'static> Worker<S> {
 
     /// Adds a responder: it answers the requests of its type.
     ///
-    /// A failure that belongs to the domain is part of the reply. Every other failure (an error, a panic, the time-out) reaches the
-    /// requester as `Remote` with kind and text. Requests are never retried and never dead-lettered; one whose deadline has passed is
-    /// not begun. The deadline is [`Context::deadline`](crate::Context::deadline), and it limits the time-out.
+    /// A failure that belongs to the domain is part of the reply. Every other failure (an error, a
+    /// panic, the time-out) reaches the requester as `Remote` with kind and text. Requests are
+    /// never retried and never dead-lettered; one whose deadline has passed is not begun. The
+    /// deadline is [`Context::deadline`](crate::Context::deadline), and it limits the time-out.
     pub fn respond<M, H, V>(mut self, handler: H) -> Self
     where
         H: Handler<S, M, Form = Single>,
@@ -236,27 +247,29 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// How many deliveries may be outstanding for each pattern: running, and fetched ahead. Default: 256, or more where
-    /// `concurrency` or a batch handler needs more.
+    /// How many deliveries may be outstanding for each pattern: running, and fetched ahead.
+    /// Default: 256, or more where `concurrency` or a batch handler needs more.
     pub fn max_in_flight(mut self, deliveries: usize) -> Self {
         self.draft.settings.max_in_flight = Some(deliveries);
         self
     }
 
-    /// How long the worker may be silent before what it holds counts as lost. It is renewed while a handler runs, however long.
-    /// Default: 30 seconds.
+    /// How long the worker may be silent before what it holds counts as lost. It is renewed while a
+    /// handler runs, however long. Default: 30 seconds.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.draft.settings.lease = lease;
         self
     }
 
-    /// The order across the members of the group. Default: none; one member handles one key at a time in any case.
+    /// The order across the members of the group. Default: none; one member handles one key at a
+    /// time in any case.
     pub fn order(mut self, order: Order) -> Self {
         self.draft.settings.order = order;
         self
     }
 
-    /// Where the group starts when it is new; later its stored position wins. Default: the latest message, which is logged.
+    /// Where the group starts when it is new; later its stored position wins. Default: the latest
+    /// message, which is logged.
     pub fn start_at(mut self, start: Start) -> Self {
         self.draft.settings.start = Some(start);
         self
@@ -268,7 +281,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// What becomes of messages that no handler takes, when there is no [`fallback`](Self::fallback). Default: [`Unknown::Skip`].
+    /// What becomes of messages that no handler takes, when there is no
+    /// [`fallback`](Self::fallback). Default: [`Unknown::Skip`].
     pub fn unknown(mut self, unknown: Unknown) -> Self {
         self.draft.settings.unknown = unknown;
         self
@@ -280,7 +294,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// How much later than its expiry a message is still handled, for clocks that differ. Default: 1 second.
+    /// How much later than its expiry a message is still handled, for clocks that differ. Default:
+    /// 1 second.
     pub fn clock_skew(mut self, skew: Duration) -> Self {
         self.draft.settings.clock_skew = skew;
         self
@@ -294,8 +309,9 @@ impl<S: Send + Sync + 'static> Worker<S> {
 
     /// Wraps the handlers in a tower layer; one added later is outside of those before.
     ///
-    /// The worker takes a delivery only when the service is ready: a limit of concurrency or rate holds messages back instead of failing
-    /// them. A layer that fails a call fails the message: the retry policy decides.
+    /// The worker takes a delivery only when the service is ready: a limit of concurrency or rate
+    /// holds messages back instead of failing them. A layer that fails a call fails the message:
+    /// the retry policy decides.
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<Handlers> + Send + 'static,
@@ -312,7 +328,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
     /// Joins the group. When this returns, every message that is published afterwards is handled.
     ///
     /// # Errors
-    /// `InvalidConfig` and `InvalidTopic` for mistakes in the options, `Closed` when the bus was closed, and what the transport answers.
+    /// `InvalidConfig` and `InvalidTopic` for mistakes in the options, `Closed` when the bus was
+    /// closed, and what the transport answers.
     pub async fn start(self) -> Result<Running> {
         start::start(self.draft).await
     }
@@ -320,7 +337,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
     /// Runs until `stop` resolves, then drains.
     ///
     /// # Errors
-    /// As [`start`](Self::start); what ended a subscription of the worker, such as `NotFound` when it was deleted.
+    /// As [`start`](Self::start); what ended a subscription of the worker, such as `NotFound` when
+    /// it was deleted.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<Report> {
         let running = self.start().await?;
         tokio::select! {

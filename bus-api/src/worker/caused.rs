@@ -16,8 +16,9 @@ pub struct Caused {
 }
 
 impl Context {
-    /// Publishes `event` because of the message that is being handled: its id is the new message's causation id, its
-    /// correlation id (or, without one, its id) is passed on, and so is its trace context when there is no current one.
+    /// Publishes `event` because of the message that is being handled: its id is the new message's
+    /// causation id, its correlation id (or, without one, its id) is passed on, and so is its trace
+    /// context when there is no current one.
     ///
     /// ```no_run
     /// # use bus_api::{Context, HandlerResult, Raw as OrderPlaced, Raw as MailSent};
@@ -41,8 +42,8 @@ impl Context {
         publish
     }
 
-    /// Asks because of the message that is being handled: correlation, causation and trace context are passed on as by
-    /// [`publish`](Self::publish).
+    /// Asks because of the message that is being handled: correlation, causation and trace context
+    /// are passed on as by [`publish`](Self::publish).
     ///
     /// # Errors
     /// As [`BusClient::request`](crate::BusClient::request), when it is awaited.
@@ -68,12 +69,13 @@ impl Context {
 }
 
 impl Publish<Caused> {
-    /// Gives the message an id that follows from the handled message's id, the group, and the new message's type, topic and
-    /// payload, so that a handler that is retried publishes the same id again; where the transport has dedup, the second one
-    /// is not stored within the dedup window.
+    /// Gives the message an id that follows from the handled message's id, the group, and the new
+    /// message's type, topic and payload, so that a handler that is retried publishes the same id
+    /// again; where the transport has dedup, the second one is not stored within the dedup window.
     ///
-    /// Two equal messages published while handling one message are one and the same; let their payloads differ. In a
-    /// batch handler it is `InvalidArgument`: there is no one message to derive the id from.
+    /// Two equal messages published while handling one message are one and the same; let their
+    /// payloads differ. In a batch handler it is `InvalidArgument`: there is no one message to
+    /// derive the id from.
     pub fn once(mut self) -> Self {
         let context = self.via_ref().context.clone();
         if !context.is_cause() {

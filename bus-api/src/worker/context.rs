@@ -15,8 +15,8 @@ use crate::telemetry;
 
 /// What a handler knows about the message that it handles, and how it publishes because of it.
 ///
-/// Cloning is cheap. In a batch handler it stands for the whole batch: [`message`](Self::message) is the first one, and what is
-/// published through it names no cause.
+/// Cloning is cheap. In a batch handler it stands for the whole batch: [`message`](Self::message)
+/// is the first one, and what is published through it names no cause.
 ///
 /// ```no_run
 /// # #[derive(Clone)] struct Mailer;
@@ -81,8 +81,8 @@ impl Context {
         context.edit(|inner| inner.deadline = Some(deadline))
     }
 
-    /// The context of the handling of `event` outside of any worker, for tests that call a handler as the plain function that it
-    /// is: attempt 1, never cancelled, group `-`.
+    /// The context of the handling of `event` outside of any worker, for tests that call a handler
+    /// as the plain function that it is: attempt 1, never cancelled, group `-`.
     ///
     /// # Errors
     /// As [`BusClient::publish`]: `InvalidTopic` and `Encode`.
@@ -167,13 +167,15 @@ impl Context {
         &self.0.home.group
     }
 
-    /// The bus that the message came from. What is published through it instead of [`publish`](Self::publish) names no cause.
+    /// The bus that the message came from. What is published through it instead of
+    /// [`publish`](Self::publish) names no cause.
     #[must_use]
     pub fn bus(&self) -> &BusClient {
         &self.0.home.bus
     }
 
-    /// Resolves at the drain deadline, shortly before the handler is dropped and its delivery handed back.
+    /// Resolves at the drain deadline, shortly before the handler is dropped and its delivery
+    /// handed back.
     ///
     /// Cancel safe.
     pub async fn cancelled(&self) {

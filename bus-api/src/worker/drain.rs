@@ -121,7 +121,10 @@ async fn end_handlers(shared: &Shared, deadline: Instant, all: impl Future<Outpu
     shared.abort.cancel();
     if timeout(BLOCKED_GRACE, &mut all).await.is_err() {
         let group = &*shared.home.group;
-        tracing::warn!(target: "bus", group, "a handler blocks its thread; the worker does not wait for it");
+        tracing::warn!(
+            target: "bus", group,
+            "a handler blocks its thread; the worker does not wait for it"
+        );
     }
 }
 

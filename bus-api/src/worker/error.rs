@@ -15,11 +15,13 @@ pub type HandlerResult<T = ()> = std::result::Result<T, HandlerError>;
 
 /// Why a handler failed and, when the handler decided it, what becomes of the message.
 ///
-/// It is made by `?` from everything that turns into a boxed error: errors of the standard library and of
-/// other crates, [`bus_api::Error`](crate::Error), `anyhow::Error`, `&str` and `String`. Left like that it is
-/// undecided and the worker's [`Retry`](crate::Retry) policy decides; the methods of [`Decide`] decide in place.
+/// It is made by `?` from everything that turns into a boxed error: errors of the standard library
+/// and of other crates, [`bus_api::Error`](crate::Error), `anyhow::Error`, `&str` and `String`.
+/// Left like that it is undecided and the worker's [`Retry`](crate::Retry) policy decides; the
+/// methods of [`Decide`] decide in place.
 ///
-/// Like `anyhow::Error` it does not implement [`std::error::Error`] itself: only so can `?` take everything else.
+/// Like `anyhow::Error` it does not implement [`std::error::Error`] itself: only so can `?` take
+/// everything else.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,8 +77,8 @@ impl HandlerError {
         self.decided(Choice::DeadLetter)
     }
 
-    /// The message is tried again `delay` later rather than after the policy's backoff. It is a failed attempt: the
-    /// last one is dead-lettered.
+    /// The message is tried again `delay` later rather than after the policy's backoff. It is a
+    /// failed attempt: the last one is dead-lettered.
     #[must_use]
     pub fn retry_after(self, delay: Duration) -> Self {
         self.decided(Choice::RetryAfter(delay))
@@ -121,8 +123,8 @@ impl HandlerError {
         self.choice
     }
 
-    /// What a dead letter, or the requester, gets to see: the kind of the first bus error in the chain, and the
-    /// whole chain as text.
+    /// What a dead letter, or the requester, gets to see: the kind of the first bus error in the
+    /// chain, and the whole chain as text.
     pub(crate) fn failure(&self) -> Failure {
         let kind = self.kind.unwrap_or_else(|| {
             self.downcast_ref::<Error>()
@@ -177,8 +179,8 @@ pub trait Decide<T>: sealed::Sealed {
     /// The failure, decided.
     fn or_dead_letter(self) -> HandlerResult<T>;
 
-    /// On failure the message is tried again `delay` later; it is a failed attempt, and after the last one the message
-    /// is dead-lettered.
+    /// On failure the message is tried again `delay` later; it is a failed attempt, and after the
+    /// last one the message is dead-lettered.
     ///
     /// # Errors
     /// The failure, decided.

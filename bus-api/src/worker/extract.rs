@@ -6,9 +6,11 @@ use crate::contract::Metadata;
 use crate::worker::context::Context;
 use crate::worker::error::HandlerResult;
 
-/// What a handler can take after its event: [`State`], [`Context`], [`Metadata`], and types of your own.
+/// What a handler can take after its event: [`State`], [`Context`], [`Metadata`], and types of your
+/// own.
 ///
-/// `S` is the state of the worker. A failed extraction is a failure of the handler: the retry policy decides.
+/// `S` is the state of the worker. A failed extraction is a failure of the handler: the retry
+/// policy decides.
 ///
 /// ```
 /// use bus_api::{Context, FromContext, HandlerResult};

@@ -12,9 +12,10 @@ use crate::worker::input::Input;
 /// An async function or closure that handles events:
 /// `async fn(E | Envelope<E> | Raw, extractors…) -> () | Result<(), X>`.
 ///
-/// First comes the event, then up to 8 extractors ([`FromContext`]): `State<T>`, `Context`, `Metadata`, your own. A
-/// batch handler takes a `Vec` of events or envelopes first; a responder returns its request's reply. It is
-/// implemented for functions and closures only; a handler stays a plain function that a test can call.
+/// First comes the event, then up to 8 extractors ([`FromContext`]): `State<T>`, `Context`,
+/// `Metadata`, your own. A batch handler takes a `Vec` of events or envelopes first; a responder
+/// returns its request's reply. It is implemented for functions and closures only; a handler stays
+/// a plain function that a test can call.
 ///
 /// ```
 /// use bus_api::{Context, Decide, Envelope, HandlerResult, State};
@@ -40,8 +41,7 @@ use crate::worker::input::Input;
     label = "not a handler",
     note = "a handler is an `async fn(E | Envelope<E> | Raw, extractors…)`: the event comes first, its type implements `Event`",
     note = "after it come up to 8 extractors: `State<T>` where `T: FromRef<{S}>`, `Context`, `Metadata`, or a type that implements `FromContext<{S}>`",
-    note = "its future is `Send` (nothing like an `Rc` or a lock guard of `std` lives across an `.await`), and a closure is `Clone`",
-    note = "`#[bus::handler]` above the function names the argument that does not fit"
+    note = "its future is `Send` (nothing like an `Rc` or a lock guard of `std` lives across an `.await`), and a closure is `Clone`"
 )]
 pub trait Handler<S, M>: Clone + Send + Sync + 'static {
     /// The event that it handles.

@@ -6,7 +6,8 @@ use crate::worker::call::{Call, Item, Work};
 use crate::worker::context::Context;
 use crate::worker::error::{HandlerError, HandlerResult};
 
-/// What a handler takes first: an event, its [`Envelope`], or, for [`Worker::on_batch`](crate::Worker::on_batch), a `Vec` of these.
+/// What a handler takes first: an event, its [`Envelope`], or, for
+/// [`Worker::on_batch`](crate::Worker::on_batch), a `Vec` of these.
 ///
 /// `Via` only tells the cases apart. It is implemented for these and for nothing else.
 #[diagnostic::on_unimplemented(

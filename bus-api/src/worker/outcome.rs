@@ -3,7 +3,8 @@
 use crate::worker::call::{Handled, Outcome};
 use crate::worker::error::{HandlerError, HandlerResult};
 
-/// What a handler of events returns: `()`, or `Result<(), X>` of anything that turns into a [`HandlerError`].
+/// What a handler of events returns: `()`, or `Result<(), X>` of anything that turns into a
+/// [`HandlerError`].
 #[diagnostic::on_unimplemented(
     message = "a handler of events cannot return `{Self}`",
     label = "neither `()` nor `Result<(), X>`",
@@ -26,7 +27,8 @@ impl<X: Into<HandlerError>> IntoOutcome for Result<(), X> {
     }
 }
 
-/// What a batch handler returns: `()` or one `Result<(), X>` for all, or a `Vec` with one for each, in order.
+/// What a batch handler returns: `()` or one `Result<(), X>` for all, or a `Vec` with one for each,
+/// in order.
 #[diagnostic::on_unimplemented(
     message = "a batch handler cannot return `{Self}`",
     label = "neither one outcome for all nor one for each",

@@ -126,7 +126,10 @@ fn patterns(given: Vec<Pattern>, routes: &Routes) -> Result<Vec<Pattern>> {
     }
     for pattern in &derived {
         if !given.iter().any(|given| given.overlaps(pattern)) {
-            tracing::warn!(target: "bus", topics = %pattern, "no pattern of the worker covers the topics of an event type that it handles");
+            tracing::warn!(
+                target: "bus", topics = %pattern,
+                "no pattern of the worker covers the topics of an event type that it handles"
+            );
         }
     }
     Ok(given)
@@ -137,8 +140,9 @@ fn check_overlap(patterns: &[Pattern]) -> Result<()> {
     for (index, first) in patterns.iter().enumerate() {
         if let Some(second) = patterns[index + 1..].iter().find(|p| p.overlaps(first)) {
             let text = format!(
-                "the patterns {first} and {second} of one worker can match one topic, whose messages would come twice; \
-                 listen to one pattern that covers both (`pattern`), or use two groups"
+                "the patterns {first} and {second} of one worker can match one topic, whose \
+                 messages would come twice; listen to one pattern that covers both (`pattern`), \
+                 or use two groups"
             );
             return Err(Error::new(ErrorKind::InvalidConfig, text));
         }

@@ -42,8 +42,8 @@ impl Pump {
         }
     }
 
-    /// Takes a slot, awaits breaker and layers, takes what comes, starts its handler: in this order, so that nothing is
-    /// taken that cannot be begun.
+    /// Takes a slot, awaits breaker and layers, takes what comes, starts its handler: in this
+    /// order, so that nothing is taken that cannot be begun.
     async fn turn(&mut self) -> Result<(), Stop> {
         if self.shared.stop.is_cancelled() {
             return Err(Stop(None));

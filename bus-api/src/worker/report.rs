@@ -14,8 +14,8 @@ pub struct Report {
     pub failed: u64,
     /// Of these, to be tried again.
     pub retried: u64,
-    /// Of these, given up; messages that could not be decoded and, so configured, unknown types included. A broadcast drops
-    /// them.
+    /// Of these, given up; messages that could not be decoded and, so configured, unknown types
+    /// included. A broadcast drops them.
     pub dead_lettered: u64,
     /// Of these, to come again without having used an attempt.
     pub deferred: u64,
@@ -29,8 +29,8 @@ pub struct Report {
     pub refused: u64,
     /// Requests that were not begun, or not answered, because their deadline had passed.
     pub overdue: u64,
-    /// Deliveries that were still held, and settlements that the broker had not confirmed, when the worker left: they may come
-    /// again.
+    /// Deliveries that were still held, and settlements that the broker had not confirmed, when the
+    /// worker left: they may come again.
     pub unsettled: u64,
     /// Why the worker ended by itself, or could not leave in order.
     pub error: Option<Error>,

@@ -68,8 +68,9 @@ impl Running {
         self.control.pauses.by_user(false);
     }
 
-    /// Waits until there is nothing to do: everything that was published to its group is settled, by whichever member, retries
-    /// included, and the broker has confirmed it. While it is [paused](Self::pause), and for a broadcast, only what was fetched counts.
+    /// Waits until there is nothing to do: everything that was published to its group is settled,
+    /// by whichever member, retries included, and the broker has confirmed it. While it is
+    /// [paused](Self::pause), and for a broadcast, only what was fetched counts.
     ///
     /// Cancel safe.
     pub async fn idle(&self) {
@@ -104,12 +105,14 @@ impl Running {
         members.iter().map(MemberHandle::in_flight).sum()
     }
 
-    /// Tells the worker to drain, as [`Worker::drain_within`](crate::Worker::drain_within) says, without waiting for it.
+    /// Tells the worker to drain, as [`Worker::drain_within`](crate::Worker::drain_within) says,
+    /// without waiting for it.
     pub fn stop(&self) {
         self.control.stop.cancel();
     }
 
-    /// Waits until the worker has drained: after [`stop`](Self::stop), when the bus was closed, or because a subscription of it ended.
+    /// Waits until the worker has drained: after [`stop`](Self::stop), when the bus was closed, or
+    /// because a subscription of it ended.
     ///
     /// Cancel safe.
     pub async fn ended(&self) {
@@ -128,10 +131,12 @@ impl Running {
         }
     }
 
-    /// Drains: stops fetching, hands back what was not begun, waits for handlers up to `within` from now, settles, leaves.
+    /// Drains: stops fetching, hands back what was not begun, waits for handlers up to `within`
+    /// from now, settles, leaves.
     ///
-    /// When `within` has passed, [`Context::cancelled`](crate::Context::cancelled) resolves; handlers that have not ended 100 ms
-    /// later are dropped and their deliveries handed back without an attempt used.
+    /// When `within` has passed, [`Context::cancelled`](crate::Context::cancelled) resolves;
+    /// handlers that have not ended 100 ms later are dropped and their deliveries handed back
+    /// without an attempt used.
     pub async fn shutdown(mut self, within: Duration) -> Report {
         *self
             .control

@@ -14,7 +14,8 @@ use crate::worker::routes::{Routes, Running};
 /// All handlers of a worker as one [`tower::Service`](tower_service::Service): what the layers of
 /// [`Worker::layer`](crate::Worker::layer) wrap.
 ///
-/// Time-outs are applied inside of it, the capture of panics and the retry policy outside of all layers.
+/// Time-outs are applied inside of it, the capture of panics and the retry policy outside of all
+/// layers.
 #[derive(Clone)]
 pub struct Handlers(Kind);
 

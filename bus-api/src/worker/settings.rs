@@ -44,7 +44,8 @@ pub(crate) struct WorkerSettings {
     pub(crate) retry: Retry,
     pub(crate) timeout: Duration,
     pub(crate) concurrency: u32,
-    /// `None`: as many as `concurrency` and the batch handlers need, at least the default of subscriptions.
+    /// `None`: as many as `concurrency` and the batch handlers need, at least the default of
+    /// subscriptions.
     pub(crate) max_in_flight: Option<usize>,
     pub(crate) lease: Duration,
     pub(crate) order: Order,

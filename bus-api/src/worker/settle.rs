@@ -17,8 +17,8 @@ impl Shared {
         self.settings.retry.classify(error) == Class::Unavailable
     }
 
-    /// Settles a delivery by its handler's outcome. `defer`: the breaker is open, and what fails for want of something is
-    /// deferred for so long.
+    /// Settles a delivery by its handler's outcome. `defer`: the breaker is open, and what fails
+    /// for want of something is deferred for so long.
     pub(crate) fn settle(
         &self,
         held: Held,
@@ -52,17 +52,26 @@ impl Shared {
         let ending = match decision {
             Decision::Retry { after } => {
                 self.counts.retried.add(1);
-                tracing::info!(target: "bus", group, %topic, %id, attempt, error = %failure, ?after, "a message failed and is tried again");
+                tracing::info!(
+                    target: "bus", group, %topic, %id, attempt, error = %failure, ?after,
+                    "a message failed and is tried again"
+                );
                 Ending::Retry
             }
             Decision::DeadLetter => {
                 self.counts.dead_lettered.add(1);
-                tracing::warn!(target: "bus", group, %topic, %id, attempt, error = %failure, "a message is given up");
+                tracing::warn!(
+                    target: "bus", group, %topic, %id, attempt, error = %failure,
+                    "a message is given up"
+                );
                 Ending::DeadLetter
             }
             Decision::Defer { after } => {
                 self.counts.deferred.add(1);
-                tracing::info!(target: "bus", group, %topic, %id, attempt, error = %failure, ?after, "a message is deferred");
+                tracing::info!(
+                    target: "bus", group, %topic, %id, attempt, error = %failure, ?after,
+                    "a message is deferred"
+                );
                 Ending::Defer
             }
         };
@@ -92,7 +101,11 @@ impl Shared {
                 let name = held.message().metadata.event_type.as_deref();
                 if self.first_of_type(name.unwrap_or_default()) {
                     let group = &*self.home.group;
-                    tracing::warn!(target: "bus", group, topic = %held.message().topic, "{}; such messages are skipped", failure.text);
+                    let topic = &held.message().topic;
+                    tracing::warn!(
+                        target: "bus", group, %topic,
+                        "{}; such messages are skipped", failure.text
+                    );
                 }
                 self.counts.skipped.add(1);
                 drop(held.ack());

@@ -113,7 +113,8 @@ impl Shared {
         }
     }
 
-    /// A run of a handler ended. Returns how long to defer its messages instead of counting the failure.
+    /// A run of a handler ended. Returns how long to defer its messages instead of counting the
+    /// failure.
     pub(crate) fn ended(&self, probe: bool, unavailable: bool) -> Option<Duration> {
         let mut state = self.breaker()?;
         let was_open = state.is_open();
@@ -126,9 +127,15 @@ impl Shared {
                 .set(if is_open { 1.0 } else { 0.0 });
             let group = &*self.home.group;
             if is_open {
-                tracing::warn!(target: "bus", group, "something that the handlers need is away: fetching pauses");
+                tracing::warn!(
+                    target: "bus", group,
+                    "something that the handlers need is away: fetching pauses"
+                );
             } else {
-                tracing::info!(target: "bus", group, "what the handlers need is back: fetching goes on");
+                tracing::info!(
+                    target: "bus", group,
+                    "what the handlers need is back: fetching goes on"
+                );
             }
         }
         if probe || was_open != is_open {

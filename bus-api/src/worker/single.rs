@@ -14,7 +14,8 @@ use crate::worker::routes::{Found, Route};
 use crate::worker::service::Handlers;
 use crate::worker::shared::Shared;
 
-/// Handles one delivery from decoding to settling. `service` is ready; `probe`: the breaker learns from it.
+/// Handles one delivery from decoding to settling. `service` is ready; `probe`: the breaker learns
+/// from it.
 pub(crate) async fn handle(shared: Arc<Shared>, service: Handlers, held: Held, probe: bool) {
     if !attempt(&shared, service, held, probe).await {
         shared.inconclusive(probe);

@@ -134,7 +134,8 @@ async fn respond(
     Ok(senders)
 }
 
-/// Warns of stored subscriptions of the group that the worker does not use any more, and tells where a new one starts.
+/// Warns of stored subscriptions of the group that the worker does not use any more, and tells
+/// where a new one starts.
 async fn tell_about_stored(core: &Core, plan: &Plan) {
     let Some(group) = plan.group().filter(|_| !plan.patterns.is_empty()) else {
         return;
@@ -142,7 +143,10 @@ async fn tell_about_stored(core: &Core, plan: &Plan) {
     let stored = match core.bus.admin().subscriptions().await {
         Ok(stored) => stored,
         Err(error) => {
-            tracing::debug!(target: "bus", %group, %error, "the stored subscriptions of the group are not known");
+            tracing::debug!(
+                target: "bus", %group, %error,
+                "the stored subscriptions of the group are not known"
+            );
             return;
         }
     };
@@ -153,7 +157,11 @@ async fn tell_about_stored(core: &Core, plan: &Plan) {
     let mut known = Vec::new();
     for id in mine {
         if !plan.patterns.contains(&id.pattern) {
-            tracing::warn!(target: "bus", %group, pattern = %id.pattern, "a stored subscription of the group is not used by this worker; messages pile up in it unless another worker uses it: remove it if it is of no use any more");
+            tracing::warn!(
+                target: "bus", %group, pattern = %id.pattern,
+                "a stored subscription of the group is not used by this worker; messages pile up \
+                 in it unless another worker uses it: remove it if it is of no use any more"
+            );
         }
         known.push(&id.pattern);
     }
@@ -163,7 +171,10 @@ async fn tell_about_stored(core: &Core, plan: &Plan) {
             .iter()
             .filter(|pattern| !known.contains(pattern))
         {
-            tracing::info!(target: "bus", %group, %pattern, "a new subscription starts at the latest message; `start_at` chooses");
+            tracing::info!(
+                target: "bus", %group, %pattern,
+                "a new subscription starts at the latest message; `start_at` chooses"
+            );
         }
     }
 }
