@@ -1,0 +1,12 @@
+use bus_api::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, bus_derive::Event)]
+#[event(crate = "bus_api", type = "order.placed", topic = "orders.placed")]
+struct Placed;
+
+async fn placed(_: State<u8>, _: Placed) {}
+
+fn main() {
+    let _ = |bus: BusClient| bus.worker("mail").state(7_u8).on(placed);
+}

@@ -1,0 +1,16 @@
+use bus_api::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, bus_derive::Event)]
+#[event(crate = "bus_api", type = "order.placed", topic = "orders.placed")]
+struct Placed;
+
+async fn placed(_: Placed) {
+    let counter = std::rc::Rc::new(1);
+    std::future::ready(()).await;
+    drop(counter);
+}
+
+fn main() {
+    let _ = |bus: BusClient| bus.worker("mail").on(placed);
+}
