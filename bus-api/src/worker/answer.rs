@@ -89,7 +89,14 @@ pub(crate) async fn handle(
         shared.counts.overdue.add(1);
         return;
     }
-    let reply = outcome.unwrap_or_else(|failure| refuse(&shared, &request.message, &failure));
+    let reply = match outcome {
+        Ok(reply) => {
+            shared.counts.answered.add(1);
+            shared.meters.answered(None);
+            reply
+        }
+        Err(failure) => refuse(&shared, &request.message, &failure),
+    };
     // A closed channel: the worker has left, and nobody waits any more.
     let _ = replies.0.send((request.reply_to, reply)).await;
 }
@@ -140,11 +147,7 @@ async fn answer(
         .await;
     let outcome = outcome.unwrap_or_else(shut_down);
     match outcome.map(|handled| handled.0) {
-        Ok(Outcome::Reply(reply)) => {
-            shared.counts.answered.add(1);
-            shared.meters.answered(None);
-            Ok(*reply)
-        }
+        Ok(Outcome::Reply(reply)) => Ok(*reply),
         Ok(Outcome::Done | Outcome::Each(_)) => Err(Failure::new(
             Failure::HANDLER,
             "a layer answered without a reply",

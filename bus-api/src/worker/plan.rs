@@ -27,8 +27,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The plan, and the handlers with the layers around them. They are apart because layers need not be `Sync`: who borrows
-    /// the plan across an `.await` stays `Send`.
+    /// The plan, and the handlers with the layers around them. They are apart because layers need
+    /// not be `Sync`: who borrows the plan across an `.await` stays `Send`.
     ///
     /// # Errors
     /// `InvalidConfig`, `InvalidTopic`.
