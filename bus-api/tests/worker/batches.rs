@@ -127,13 +127,13 @@ async fn other_handlers_get_theirs_one_by_one_and_keys_stay_in_order() {
         let publisher = bus.publisher();
         for round in 0..3 {
             for id in 0..4 {
-                publisher
+                let _stored = publisher
                     .send(&Placed { id })
                     .key(format!("{id}"))
                     .header("n", format!("{round}a"))
                     .await
                     .unwrap();
-                publisher
+                let _stored = publisher
                     .send(&raw("orders.placed", Some("other"), "{}"))
                     .key(format!("{id}"))
                     .header("n", format!("{round}b"))

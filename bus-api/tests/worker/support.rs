@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
     topic = "orders.placed",
     key = "id"
 )]
-pub struct Placed {
-    pub id: u64,
+pub(crate) struct Placed {
+    pub(crate) id: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Event)]
@@ -28,39 +28,39 @@ pub struct Placed {
     topic = "orders.cancelled",
     key = "id"
 )]
-pub struct Cancelled {
-    pub id: u64,
+pub(crate) struct Cancelled {
+    pub(crate) id: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[event(crate = "bus_api", type = "mail.sent", topic = "mail.sent")]
-pub struct MailSent {
-    pub id: u64,
+pub(crate) struct MailSent {
+    pub(crate) id: u64,
 }
 
-pub fn ms(millis: u64) -> Duration {
+pub(crate) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-pub fn secs(secs: u64) -> Duration {
+pub(crate) fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-pub fn bus() -> BusClient {
+pub(crate) fn bus() -> BusClient {
     BusClient::new(Arc::new(MemoryBus::new()), Settings::default())
 }
 
 /// The time-out of every test, in virtual time.
-pub async fn within<T>(test: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(test: impl Future<Output = T>) -> T {
     tokio::time::timeout(secs(3_600), test)
         .await
         .expect("the test ends")
 }
 
 /// Where handlers note what they saw.
-pub struct Notes<T>(mpsc::UnboundedReceiver<T>);
+pub(crate) struct Notes<T>(mpsc::UnboundedReceiver<T>);
 
-pub struct Noter<T>(mpsc::UnboundedSender<T>);
+pub(crate) struct Noter<T>(mpsc::UnboundedSender<T>);
 
 impl<T> Clone for Noter<T> {
     fn clone(&self) -> Self {
@@ -68,23 +68,23 @@ impl<T> Clone for Noter<T> {
     }
 }
 
-pub fn notes<T>() -> (Noter<T>, Notes<T>) {
+pub(crate) fn notes<T>() -> (Noter<T>, Notes<T>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     (Noter(sender), Notes(receiver))
 }
 
 impl<T> Noter<T> {
-    pub fn note(&self, what: T) {
+    pub(crate) fn note(&self, what: T) {
         let _ = self.0.send(what);
     }
 }
 
 impl<T> Notes<T> {
-    pub async fn next(&mut self) -> T {
+    pub(crate) async fn next(&mut self) -> T {
         self.0.recv().await.expect("a note")
     }
 
-    pub async fn take(&mut self, count: usize) -> Vec<T> {
+    pub(crate) async fn take(&mut self, count: usize) -> Vec<T> {
         let mut all = Vec::new();
         for _ in 0..count {
             all.push(self.next().await);
@@ -92,24 +92,24 @@ impl<T> Notes<T> {
         all
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn none(&mut self) -> bool {
+    pub(crate) fn none(&mut self) -> bool {
         self.0.try_recv().is_err()
     }
 }
 
 /// A message of another producer.
-pub fn raw(topic: &str, event_type: Option<&str>, payload: &'static str) -> Raw {
+pub(crate) fn raw(topic: &str, event_type: Option<&str>, payload: &'static str) -> Raw {
     let mut raw = Raw::new(Topic::new(topic).unwrap(), "", "application/json", payload);
     raw.event_type = event_type.map(|name| name.to_owned().into());
     raw
 }
 
 /// Waits until the group has so many dead letters, and returns their kinds and attempts.
-pub async fn dead_letters(bus: &BusClient, group: &str, count: usize) -> Vec<(String, u32)> {
+pub(crate) async fn dead_letters(bus: &BusClient, group: &str, count: usize) -> Vec<(String, u32)> {
     loop {
         let page = bus
             .dead_letters(group)
@@ -125,7 +125,7 @@ pub async fn dead_letters(bus: &BusClient, group: &str, count: usize) -> Vec<(St
 }
 
 /// Waits until the group has nothing left to handle.
-pub async fn settled(bus: &BusClient, group: &str) {
+pub(crate) async fn settled(bus: &BusClient, group: &str) {
     loop {
         let all = bus.subscriptions().list().await.unwrap();
         if all
