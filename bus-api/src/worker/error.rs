@@ -20,6 +20,10 @@ pub type HandlerResult<T = ()> = std::result::Result<T, HandlerError>;
 /// Left like that it is undecided and the worker's [`Retry`](crate::Retry) policy decides; the
 /// methods of [`Decide`] decide in place.
 ///
+/// An `anyhow::Error` made straight from an error hides that error's type when it is boxed: rules
+/// by type, and what a bus error says about retrying, then do not apply. With a `.context(..)` the
+/// type is found again; so it is with `reallocate_into_boxed_dyn_error_without_backtrace()`.
+///
 /// Like `anyhow::Error` it does not implement [`std::error::Error`] itself: only so can `?` take
 /// everything else.
 ///
