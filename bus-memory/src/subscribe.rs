@@ -122,7 +122,7 @@ impl Membership {
         let Some(subscription) = state.subscriptions.get_mut(self.subscription) else {
             return Err(if self.durable { deleted() } else { closed() });
         };
-        let taken = subscription.take(self.id, max.max(1), now, &mut state.store, &state.logs);
+        let taken = subscription.take(self.id, max, now, &mut state.store, &state.logs);
         match taken {
             Taken::Gone => Err(closed()),
             taken => Ok(taken),

@@ -110,7 +110,10 @@ pub enum Inflow {
 /// The receiving half of a subscription.
 #[async_trait]
 pub trait Receiver: Send + 'static {
-    /// Waits for something to hand over: up to `max` (never 0) deliveries, or news about earlier ones.
+    /// Waits for something to hand over: up to `max` deliveries, or news about earlier ones.
+    ///
+    /// `max` is 0 while the member has no room: then only news and the end of the subscription are
+    /// reported, and nothing is fetched.
     ///
     /// What an adapter has fetched and not yet returned is not delivered; it keeps such leases itself and
     /// bounds the buffer. The core asks for few messages only when nothing else is outstanding, because a

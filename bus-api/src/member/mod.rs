@@ -37,7 +37,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(crate) use confirmation::Confirmation;
 pub(crate) use held::Held;
-pub(crate) use options::{Decision, DrainReport, MemberOptions, OnExpired, Policy};
+pub(crate) use options::{Decision, DrainReport, MemberOptions, OnExpired};
 
 use self::entry::Entry;
 use self::keeper::Farewell;
@@ -50,6 +50,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// One live participant of a subscription.
 ///
+/// Whoever has it keeps the [`Core`] too: with the last handle of a connection its members stop.
 /// Dropped without [`drain`](Self::drain), it hands back what was never handed out, and its keeper leaves
 /// the subscription once everything that is held is settled.
 pub(crate) struct Member {
@@ -62,8 +63,6 @@ pub(crate) struct Member {
     out: VecDeque<Held>,
     timer: Option<Pin<Box<Sleep>>>,
     linger: Option<Pin<Box<Sleep>>>,
-    /// The connection lives as long as a member of it.
-    core: Arc<Core>,
 }
 
 /// Pauses, resumes and watches a member while it is borrowed elsewhere; cheap to clone.
@@ -90,13 +89,7 @@ impl Member {
             out: VecDeque::new(),
             timer: None,
             linger: None,
-            core: Arc::clone(core),
         })
-    }
-
-    /// The connection.
-    pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.core
     }
 
     /// Waits for the next delivery: judged, its lane free, its started-mark written. `None` once the

@@ -146,7 +146,7 @@ impl<E> Subscription<E> {
             .into_iter()
             .map(|member| member.drain(deadline));
         let reports = futures_util::future::join_all(drains).await;
-        reports.into_iter().try_for_each(closed)
+        reports.iter().try_for_each(closed)
     }
 
     fn poll_one(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Received<E>>>> {
@@ -269,7 +269,7 @@ impl<E> Stream for Subscription<E> {
     }
 }
 
-fn closed(report: DrainReport) -> Result<()> {
+fn closed(report: &DrainReport) -> Result<()> {
     if report.is_clean() {
         return Ok(());
     }

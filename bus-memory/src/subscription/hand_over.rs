@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::timers::Timer;
 
 impl Subscription {
-    /// Hands over up to `max` messages to `member`, or tells it what it lost.
+    /// Hands over up to `max` messages to `member`, or tells it what it lost; with `max` 0 only this.
     pub(crate) fn take(
         &mut self,
         member: u64,
@@ -33,6 +33,11 @@ impl Subscription {
         if !lost.is_empty() {
             self.pass_on();
             return Taken::Lost(lost);
+        }
+        if max == 0 {
+            // It waits for news only: what it may have been woken for goes to another one.
+            self.pass_on();
+            return Taken::Nothing(None);
         }
         let until = later(now, self.members[index].lease);
         let share = self.share(max);

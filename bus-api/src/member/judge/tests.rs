@@ -107,8 +107,8 @@ fn edit(delivery: &mut Delivery, change: impl FnOnce(&mut Message)) {
 fn expiring(secs: u64) -> impl FnOnce(&mut Delivery) {
     move |d| {
         edit(d, |m| {
-            m.metadata.expires_in = Some(Duration::from_secs(secs))
-        })
+            m.metadata.expires_in = Some(Duration::from_secs(secs));
+        });
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Script {
 pub(super) struct Fake {
     script: Arc<Mutex<Script>>,
     changed: Arc<Notify>,
+    /// A test ends before its connection does.
+    cores: Arc<Mutex<Vec<Arc<Core>>>>,
 }
 
 impl Fake {
@@ -80,7 +82,9 @@ impl Fake {
 
     pub(super) fn core(&self) -> Arc<Core> {
         let bus: Arc<dyn Bus> = Arc::new(self.clone());
-        Arc::new(Core::new(bus, Settings::default(), Codecs::default(), None))
+        let core = Arc::new(Core::new(bus, Settings::default(), Codecs::default(), None));
+        self.cores.lock().unwrap().push(Arc::clone(&core));
+        core
     }
 
     pub(super) async fn join(&self, options: MemberOptions) -> Member {
