@@ -1,6 +1,6 @@
 //! Runs cases.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use bus_api::Namespace;
@@ -147,7 +147,29 @@ pub(crate) fn execute(case: &Case, factory: &Arc<dyn Factory>, seed: Option<u64>
     }
 }
 
+/// How much longer than its own time-out a case may take by the clock on the wall. Its time-out is a timer of
+/// its runtime: a case that never yields keeps it from firing, and on a paused clock a busy one does, too.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs the case on a thread of its own, which is left behind when the case does not come back.
 fn drive(case: &Case, factory: &Arc<dyn Factory>, seed: u64) -> Outcome {
+    let (outcome, ended) = mpsc::channel();
+    let thread = std::thread::Builder::new().name(case.name().to_owned());
+    let running = thread.spawn({
+        let (case, factory) = (case.clone(), factory.clone());
+        // Nobody waits any more when sending fails.
+        move || drop(outcome.send(drive_here(&case, &factory, seed)))
+    });
+    let limit = case.timeout() + GRACE;
+    match running {
+        Err(error) => Outcome::Failed(format!("no thread: {error}")),
+        Ok(_) => ended
+            .recv_timeout(limit)
+            .unwrap_or_else(|_| Outcome::Failed(format!("stuck: nothing heard for {limit:?}"))),
+    }
+}
+
+fn drive_here(case: &Case, factory: &Arc<dyn Factory>, seed: u64) -> Outcome {
     let runtime = if factory.virtual_time() {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
