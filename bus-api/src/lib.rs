@@ -2,6 +2,7 @@
 
 mod client;
 pub mod clock;
+pub mod cloudevents;
 mod connect;
 mod contract;
 mod dead;

@@ -52,10 +52,11 @@ impl<'a> Helper<'a> {
             let value = binding(&member);
             quote!(#member: #value)
         });
-        let body = body(&self.variant.fields, &fields, bounds.to_token_stream());
+        let body = body(&self.variant.fields, &fields, &bounds.to_token_stream());
         quote!({
             #[derive(#private::serde::Serialize)]
             #attributes
+            #[allow(dead_code)]
             struct __Payload #declared #body
             __codec.to_bytes(&__Payload { #(#values),* })
         })
@@ -71,11 +72,12 @@ impl<'a> Helper<'a> {
         let values = members(&self.variant.fields)
             .into_iter()
             .map(|member| quote!(#member: __payload.#member));
-        let body = body(&self.variant.fields, &fields, bounds.to_token_stream());
+        let body = body(&self.variant.fields, &fields, &bounds.to_token_stream());
         let arguments = arguments.as_turbofish();
         quote!({
             #[derive(#private::serde::Deserialize)]
             #attributes
+            #[allow(dead_code)]
             struct __Payload #declared #body
             __codec
                 .from_bytes::<__Payload #arguments>(__payload)
@@ -96,7 +98,7 @@ impl<'a> Helper<'a> {
     }
 }
 
-fn body(shape: &Fields, fields: &[TokenStream], bounds: TokenStream) -> TokenStream {
+fn body(shape: &Fields, fields: &[TokenStream], bounds: &TokenStream) -> TokenStream {
     match shape {
         Fields::Named(_) => quote!(#bounds { #(#fields),* }),
         Fields::Unnamed(_) | Fields::Unit => quote!((#(#fields),*) #bounds;),

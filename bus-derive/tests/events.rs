@@ -1,4 +1,5 @@
 //! What derived events say and how they are written, in every codec.
+#![allow(clippy::unwrap_used)]
 
 use std::borrow::Cow;
 use std::fmt::Debug;

@@ -31,12 +31,12 @@ pub fn event_type(
 
 /// The types of an inner event under another name.
 pub fn renamed<E: Event>(
-    name: &Cow<'static, str>,
-    aliases: &[Cow<'static, str>],
+    name: Cow<'static, str>,
+    aliases: Vec<Cow<'static, str>>,
 ) -> Result<Vec<EventType>> {
     let types = E::types()?.into_iter().map(|inner| EventType {
         name: name.clone(),
-        aliases: aliases.to_vec(),
+        aliases: aliases.clone(),
         pattern: inner.pattern,
     });
     Ok(types.collect())
