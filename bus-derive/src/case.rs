@@ -143,7 +143,7 @@ impl Case {
                 }
             }
             (None, [name, aliases @ ..], Some(inner)) => {
-                quote!(#private::renamed::<#inner>(#name, ::std::vec![#(#aliases),*]))
+                quote!(#private::renamed::<#inner>(|| (#name, ::std::vec![#(#aliases),*])))
             }
             (Some(pattern), [], Some(inner)) => {
                 let pattern = names.cow(&pattern);

@@ -31,13 +31,15 @@ pub fn event_type(
 
 /// The types of an inner event under another name.
 pub fn renamed<E: Event>(
-    name: Cow<'static, str>,
-    aliases: Vec<Cow<'static, str>>,
+    names: impl Fn() -> (Cow<'static, str>, Vec<Cow<'static, str>>),
 ) -> Result<Vec<EventType>> {
-    let types = E::types()?.into_iter().map(|inner| EventType {
-        name: name.clone(),
-        aliases: aliases.clone(),
-        pattern: inner.pattern,
+    let types = E::types()?.into_iter().map(|inner| {
+        let (name, aliases) = names();
+        EventType {
+            name,
+            aliases,
+            pattern: inner.pattern,
+        }
     });
     Ok(types.collect())
 }
