@@ -126,7 +126,8 @@ impl fmt::Debug for Codecs {
     }
 }
 
-#[cfg(all(test, feature = "json"))]
+#[cfg(test)]
+#[cfg(feature = "json")]
 mod tests {
     use bytes::Bytes;
 

@@ -81,13 +81,13 @@ mod tests {
     fn a_failure_says_where_and_quotes_nothing() {
         for (payload, expected) in [
             ("", "the JSON ends too early (line: 1, column: 0)"),
-            ("[1,\n\"secret\"]", "(line: 2, column: 8)"),
+            ("[1,\n\"secret\"]", "(line: 2, column: 8, field: [1])"),
             (
                 "[1] secret",
                 "there is more after the JSON value (line: 1, column: 5)",
             ),
             ("secret", "(line: 1, column: 1)"),
-            ("[1", "the JSON ends too early (line: 1, column: 2)"),
+            ("[1", "the JSON ends too early (line: 1, column: 2"),
         ] {
             let text = error_of::<Vec<u64>>(payload).to_string();
             assert!(text.contains(expected), "{text}");

@@ -5,6 +5,7 @@ mod codecs;
 mod envelope;
 #[cfg(feature = "json")]
 mod json;
+mod misfit;
 #[cfg(feature = "msgpack")]
 mod msgpack;
 mod name;
