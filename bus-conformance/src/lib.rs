@@ -21,7 +21,7 @@ pub use case::{Case, Clause, all, find};
 pub use context::Context;
 pub use factory::{Connection, Control, Disturb, Factory, Foreign, Transport};
 pub use outcome::{Outcome, Violation};
-pub use planted::{Plant, plants};
+pub use planted::{Plant, main as main_planted, plants};
 pub use report::{Report, Row};
 pub use runner::{RunOptions, main, run};
 pub use severable::Severable;

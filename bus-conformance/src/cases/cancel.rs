@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bus_api::{Group, Inflow, Pattern, Scope, Settlement, SubscriptionSpec};
 use futures_util::future::join_all;
 use rand::Rng;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::case::{Case, case};
 use crate::context::Context;
@@ -17,6 +18,7 @@ use crate::probe::{
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case!(l2_a_cancelled_next_loses_nothing),
+        case!(l2_a_cancelled_receive_loses_nothing),
         case!(l2_a_cancelled_publish_loses_no_other),
         case!(l2_a_cancelled_batch_loses_no_other),
         case!(l2_a_cancelled_ack_is_an_ack_or_none),
@@ -80,6 +82,59 @@ async fn l2_a_cancelled_next_loses_nothing(context: Context) -> Result<(), Viola
     publishing.await.map_err(Violation::new)??;
     inbox.quiet().await?;
     ledger.exact()
+}
+
+/// The adapter's own half of it: the core cancels a receive only when it leaves, other users may at any time.
+async fn l2_a_cancelled_receive_loses_nothing(context: Context) -> Result<(), Violation> {
+    const ALL: usize = 300;
+    let client = context.client().await?;
+    let scope = Scope::Group(Group::new("g")?);
+    let spec = SubscriptionSpec::new(scope, Pattern::new("l.a")?);
+    let mut inbound = client.adapter().subscribe(spec).await?;
+    for confirmed in client.publish_batch(&notes("l.a", 0..ALL as u64)).await {
+        confirmed?;
+    }
+    let (mut random, mut seen, mut cancelled) = (context.random(), BTreeSet::new(), 0_u32);
+    while seen.len() < ALL {
+        let choice = if cancelled < 1_000 {
+            random.random_range(0..12)
+        } else {
+            11
+        };
+        let patience = if cancelled < 1_000 {
+            Duration::ZERO
+        } else {
+            PATIENCE
+        };
+        let received = tokio::select! {
+            biased;
+            received = inbound.receiver.receive(7) => received?,
+            () = async { moment(choice).await; tokio::time::sleep(patience).await } => {
+                cancelled += 1;
+                ensure!(cancelled <= 1_000, "{} of {ALL} came, then nothing any more", seen.len());
+                continue;
+            }
+        };
+        let Inflow::Deliveries(deliveries) = received else {
+            return Err(Violation::new("a lone member lost what it held"));
+        };
+        let acks = deliveries
+            .iter()
+            .map(|delivery| (delivery.receipt, Settlement::Ack))
+            .collect();
+        for delivery in &deliveries {
+            ensure!(
+                seen.insert(delivery.position.offset()),
+                "{:?} came twice",
+                delivery.position
+            );
+        }
+        for settled in inbound.settler.settle(acks).await {
+            settled?;
+        }
+    }
+    inbound.settler.leave(Instant::now() + secs(10)).await?;
+    Ok(())
 }
 
 async fn l2_a_cancelled_publish_loses_no_other(context: Context) -> Result<(), Violation> {

@@ -16,6 +16,8 @@ mod subscribe;
 
 use std::sync::Arc;
 
+use libtest_mimic::{Arguments, Failed, Trial};
+
 use crate::case::find;
 use crate::factory::Factory;
 use crate::outcome::Outcome;
@@ -92,6 +94,24 @@ pub fn plants() -> Vec<Plant> {
         admin::plants(),
     ]
     .concat()
+}
+
+/// Runs every planted bug against its case as the `main` of a test target without harness: a line each,
+/// which says the bug and the case that caught it.
+pub fn main(factory: &Arc<dyn Factory>) -> std::process::ExitCode {
+    let arguments = Arguments::from_args();
+    let trials = plants()
+        .into_iter()
+        .map(|plant| {
+            let factory = factory.clone();
+            let line = format!("{}: {}", plant.name, plant.caught_by);
+            Trial::test(line, move || {
+                plant.check(factory).map(drop).map_err(Failed::from)
+            })
+            .with_kind("planted")
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Makes a [`Plant`] of a bug that has a default value.

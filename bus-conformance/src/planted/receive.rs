@@ -31,7 +31,7 @@ pub(crate) fn plants() -> Vec<Plant> {
         plant!(
             LosesOnCancel,
             "loses what it had fetched when it is cancelled",
-            "l2_a_cancelled_next_loses_nothing"
+            "l2_a_cancelled_receive_loses_nothing"
         ),
         plant!(
             NewIdOnRedelivery,
@@ -100,13 +100,14 @@ impl Bug for SwapsOneKey {
         _: &Arc<dyn Settler>,
         mut honest: Vec<Delivery>,
     ) -> Vec<Delivery> {
-        for index in 1..honest.len() {
-            if honest[index].message.key.is_some()
-                && honest[index].message.key == honest[index - 1].message.key
-            {
-                honest.swap(index, index - 1);
-                break;
-            }
+        let key = |delivery: &Delivery| delivery.message.key.clone();
+        let pair = (1..honest.len()).find_map(|later| {
+            let same = |earlier: &usize| key(&honest[*earlier]) == key(&honest[later]);
+            key(&honest[later])?;
+            (0..later).find(same).map(|earlier| (earlier, later))
+        });
+        if let Some((earlier, later)) = pair {
+            honest.swap(earlier, later);
         }
         honest
     }

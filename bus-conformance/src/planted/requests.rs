@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bus_api::{
-    Bus, Error, ErrorKind, Group, IncomingRequest, Message, Replier, ReplyTo, Requests,
-    ResponderSpec, Result,
+    Bus, Error, ErrorKind, Group, IncomingRequest, Message, Replier, ReplyTo, RequestReceiver,
+    Requests, ResponderSpec, Result,
 };
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::planted::bug::Bug;
@@ -114,20 +115,50 @@ impl Bug for EveryResponder {
     }
 }
 
-/// Pretends that every request has all the time of the world.
+/// Takes requests in advance and hands them over whenever somebody asks, as if there were no deadline.
 #[derive(Debug, Default)]
 struct RequestLate;
 
+#[async_trait]
 impl Bug for RequestLate {
-    fn requests(&self, honest: Vec<IncomingRequest>) -> Vec<IncomingRequest> {
-        let later = Instant::now() + Duration::from_secs(3600);
-        honest
-            .into_iter()
-            .map(|request| IncomingRequest {
-                deadline: later,
-                ..request
-            })
-            .collect()
+    async fn respond(&self, bus: &Arc<dyn Bus>, spec: ResponderSpec) -> Result<Requests> {
+        let Requests {
+            mut receiver,
+            replier,
+        } = bus.respond(spec).await?;
+        let (hoard, stock) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(requests) = receiver.receive(64).await {
+                for request in requests {
+                    let deadline = Instant::now() + Duration::from_secs(3600);
+                    if hoard
+                        .send(IncomingRequest {
+                            deadline,
+                            ..request
+                        })
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Requests {
+            receiver: Box::new(Hoarded(stock)),
+            replier,
+        })
+    }
+}
+
+struct Hoarded(mpsc::UnboundedReceiver<IncomingRequest>);
+
+#[async_trait]
+impl RequestReceiver for Hoarded {
+    async fn receive(&mut self, _: usize) -> Result<Vec<IncomingRequest>> {
+        let request = self.0.recv().await;
+        request
+            .map(|request| vec![request])
+            .ok_or_else(|| Error::new(ErrorKind::Closed, "no more requests"))
     }
 }
 

@@ -67,8 +67,8 @@ pub(crate) fn plants() -> Vec<Plant> {
             "a5_three_leases_are_one_delivery"
         ),
         plant!(
-            LeaveKeeps,
-            "leaves without handing back",
+            ReleaseIsAck,
+            "abandons what a drain hands back",
             "l1_drain_hands_back_at_once"
         ),
     ]
@@ -131,6 +131,10 @@ changes_settlements!(ReleaseIsFailure, |settlement| match settlement {
         after: Duration::ZERO,
         record: Some(AttemptRecord::default().failed(SystemTime::UNIX_EPOCH)),
     },
+    honest => honest,
+});
+changes_settlements!(ReleaseIsAck, |settlement| match settlement {
+    Settlement::Release => Settlement::Ack,
     honest => honest,
 });
 changes_settlements!(RequeueForgets, |settlement| match settlement {
@@ -309,32 +313,5 @@ struct LeaseNotRenewed;
 impl Bug for LeaseNotRenewed {
     async fn extend(&self, _: &dyn Settler, batch: &[Receipt]) -> Vec<Result<()>> {
         batch.iter().map(|_| Ok(())).collect()
-    }
-}
-
-#[derive(Debug, Default)]
-struct LeaveKeeps;
-
-#[async_trait]
-impl Bug for LeaveKeeps {
-    async fn settle(
-        &self,
-        _: &Arc<dyn Bus>,
-        settler: &Arc<dyn Settler>,
-        batch: Batch,
-    ) -> Vec<Result<()>> {
-        let mut results = Vec::with_capacity(batch.len());
-        for (receipt, settlement) in batch {
-            if matches!(settlement, Settlement::Release) {
-                results.push(Ok(()));
-            } else {
-                results.extend(settler.settle(vec![(receipt, settlement)]).await);
-            }
-        }
-        results
-    }
-
-    async fn leave(&self, _: &dyn Settler, _: Instant) -> Result<()> {
-        Ok(())
     }
 }

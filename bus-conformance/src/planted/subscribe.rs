@@ -119,7 +119,7 @@ changes_spec!(StarIsRest, |spec| {
 });
 changes_spec!(ShallowPattern, |spec| {
     let tokens: Vec<&str> = spec.pattern.tokens().collect();
-    if tokens.len() > 3 && tokens[2..].contains(&"*") {
+    if tokens.len() > 2 && tokens[2..].contains(&"*") {
         spec.pattern = Pattern::new(format!("{}.{}.>", tokens[0], tokens[1]))?;
     }
 });
