@@ -224,9 +224,18 @@ impl Books {
             .collect()
     }
 
-    /// The numbers in the order of arrival.
-    pub(crate) fn order(&self) -> Vec<u64> {
-        self.deliveries.iter().map(|handed| handed.number).collect()
+    /// To whom each duplicate went, as which attempt.
+    fn hands(&self) -> Vec<String> {
+        self.duplicates()
+            .into_keys()
+            .map(|number| {
+                let of_it = self.deliveries.iter().filter(|h| h.number == number);
+                let hands: Vec<String> = of_it
+                    .map(|handed| format!("{}#{}", handed.member, handed.attempt))
+                    .collect();
+                format!("{number} to {}", hands.join(" "))
+            })
+            .collect()
     }
 
     /// The counts, in a line.
@@ -238,7 +247,7 @@ impl Books {
             self.deliveries.len(),
             self.acked.values().sum::<u32>(),
             head(self.losses()),
-            head(self.duplicates()),
+            head(self.hands()),
             head(self.back_from_ack.iter()),
             head(self.strangers()),
         )
