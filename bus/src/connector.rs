@@ -49,9 +49,11 @@ impl Connector {
     /// Knows the transports that were compiled in.
     #[must_use]
     pub fn new() -> Self {
-        let connector = bus_api::Connector::new().with_feature("memory", "memory");
+        let connector = bus_api::Connector::new();
         #[cfg(feature = "memory")]
         let connector = connector.with("memory", bus_memory::open);
+        #[cfg(not(feature = "memory"))]
+        let connector = connector.with_feature("memory", "memory");
         Self(connector)
     }
 

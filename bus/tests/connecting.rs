@@ -25,6 +25,12 @@ async fn an_unknown_scheme_or_option_names_the_nearest() {
 }
 
 #[tokio::test]
+async fn a_scheme_without_a_neighbour_lists_what_there_is() {
+    let error = bus::connect("carrier-pigeon://loft").await.unwrap_err();
+    assert!(error.to_string().ends_with("known are memory"), "{error}");
+}
+
+#[tokio::test]
 async fn a_transport_of_a_third_party_is_one_more_scheme() {
     async fn open(_: BusUrl, settings: Settings) -> Result<Arc<dyn Bus>> {
         assert_eq!(settings.namespace.as_str(), "shop");

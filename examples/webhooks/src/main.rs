@@ -61,7 +61,7 @@ async fn start(arguments: &Arguments) -> Result<bool> {
     let report = run::run(&arguments.bus, input, arguments.repeat, screen).await?;
     show::report(screen, &report);
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        Screen::new(false).line(&serde_json::to_string_pretty(&report)?);
     }
     Ok(report.right)
 }

@@ -2,113 +2,79 @@
 
 use std::time::{Duration, Instant};
 
-use bus::{BusClient, ErrorKind};
+use bus::{BusClient, Error, ErrorKind, Result};
 
 use crate::checks::Checks;
 use crate::report::Question;
 use crate::repository_info::{
-    HISTORY_TAKES, Known, RepositoryHistory, RepositoryInfo, RepositoryTraffic,
+    Facts, HISTORY_TAKES, Known, RepositoryHistory, RepositoryInfo, RepositoryTraffic,
 };
 
 /// Nobody has this one.
 const UNKNOWN: &str = "nobody/nothing";
 
 /// Asks everything and checks the answers.
-pub async fn ask(
-    bus: &BusClient,
-    known: &Known,
-    checks: &mut Checks,
-) -> bus::Result<Vec<Question>> {
-    let busiest = known.iter().max_by_key(|(_, facts)| facts.webhooks);
-    let name = busiest.map_or(UNKNOWN, |(name, _)| name.as_str());
-    let full_name = || name.to_owned();
+pub async fn ask(bus: &BusClient, known: &Known, checks: &mut Checks) -> Result<Vec<Question>> {
     let mut questions = Vec::new();
-
-    if let Some((_, expected)) = busiest {
-        let asked = Instant::now();
-        let facts = bus
-            .request(&RepositoryInfo {
-                full_name: full_name(),
-            })
-            .await?;
-        let took = asked.elapsed();
-        checks.holds("repository info is right", facts.as_ref() == Ok(expected));
-        questions.push(question(
-            "info",
-            name,
-            match facts {
-                Ok(facts) => {
-                    let access = if facts.private { "private" } else { "public" };
-                    format!("{access}, {} webhooks (after {took:.0?})", facts.webhooks)
-                }
-                Err(_) => "unknown repository".to_owned(),
-            },
-        ));
+    let busiest = known.iter().max_by_key(|(_, facts)| facts.webhooks);
+    if let Some((name, facts)) = busiest {
+        questions.push(info(bus, name, facts, checks).await?);
     }
-
-    let nothing = bus
-        .request(&RepositoryInfo {
-            full_name: UNKNOWN.to_owned(),
-        })
-        .await?;
-    checks.holds("an unknown repository is an answer", nothing.is_err());
-    questions.push(question(
-        "info",
-        UNKNOWN,
-        "unknown repository, which is an answer, too".to_owned(),
-    ));
-
-    let patience = HISTORY_TAKES / 5;
-    let late = bus
-        .request(&RepositoryHistory {
-            full_name: full_name(),
-        })
-        .timeout(patience)
-        .await;
-    questions.push(failed(
-        "history",
-        name,
-        late.err(),
-        ErrorKind::Timeout,
-        checks,
-    ));
-
-    let patience = Duration::from_secs(1);
-    let missing = bus
-        .request(&RepositoryTraffic {
-            full_name: full_name(),
-        })
-        .timeout(patience)
-        .await;
-    questions.push(failed(
-        "traffic",
-        name,
-        missing.err(),
-        ErrorKind::NoResponders,
-        checks,
-    ));
+    let name = busiest.map_or(UNKNOWN, |(name, _)| name);
+    questions.push(unknown(bus, checks).await?);
+    questions.push(late(bus, name, checks).await);
+    questions.push(missing(bus, name, checks).await);
     Ok(questions)
 }
 
-fn question(what: &str, name: &str, answer: String) -> Question {
-    Question {
-        question: format!("{what} of {name}?"),
-        answer,
-    }
+async fn info(bus: &BusClient, name: &str, right: &Facts, checks: &mut Checks) -> Result<Question> {
+    let asked = Instant::now();
+    let reply = bus.request(&RepositoryInfo::of(name)).await?;
+    let took = asked.elapsed();
+    checks.holds("repository info", reply.as_ref() == Ok(right));
+    let answer = match reply {
+        Ok(Facts { private, webhooks }) => {
+            let access = if private { "private" } else { "public" };
+            format!("{access}, {webhooks} webhooks, answered in {took:.0?}")
+        }
+        Err(_) => "unknown".to_owned(),
+    };
+    Ok(Question::new("info", name, answer))
+}
+
+async fn unknown(bus: &BusClient, checks: &mut Checks) -> Result<Question> {
+    let reply = bus.request(&RepositoryInfo::of(UNKNOWN)).await?;
+    checks.holds("an unknown repository is an answer", reply.is_err());
+    let answer = "unknown repository: that is an answer, too";
+    Ok(Question::new("info", UNKNOWN, answer.to_owned()))
+}
+
+async fn late(bus: &BusClient, name: &str, checks: &mut Checks) -> Question {
+    let question = RepositoryHistory::of(name);
+    let reply = bus.request(&question).timeout(HISTORY_TAKES / 5).await;
+    let kind = ErrorKind::Timeout;
+    failed("history", name, reply.err(), kind, checks)
+}
+
+async fn missing(bus: &BusClient, name: &str, checks: &mut Checks) -> Question {
+    let question = RepositoryTraffic::of(name);
+    let reply = bus.request(&question).timeout(Duration::from_secs(1)).await;
+    let kind = ErrorKind::NoResponders;
+    failed("traffic", name, reply.err(), kind, checks)
 }
 
 fn failed(
     what: &str,
     name: &str,
-    error: Option<bus::Error>,
+    error: Option<Error>,
     expected: ErrorKind,
     checks: &mut Checks,
 ) -> Question {
-    let kind = error.as_ref().map(bus::Error::kind);
+    let kind = error.as_ref().map(Error::kind);
     checks.holds(format!("{what} is {expected}"), kind == Some(expected));
     let answer = match error {
         Some(error) => format!("{}: {}", error.kind(), error.message()),
         None => "an answer that nobody expected".to_owned(),
     };
-    question(what, name, answer)
+    Question::new(what, name, answer)
 }

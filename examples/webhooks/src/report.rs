@@ -51,6 +51,13 @@ pub struct Question {
     pub answer: String,
 }
 
+impl Question {
+    pub fn new(what: &str, name: &str, answer: String) -> Self {
+        let question = format!("{what} of {name}?");
+        Self { question, answer }
+    }
+}
+
 impl Report {
     pub fn table(&self) -> Table {
         let heading = [

@@ -13,7 +13,7 @@ use crate::events::GitHub;
 #[derive(Debug, Serialize, Deserialize, Event)]
 #[event(type = "repository.info", topic = "repository.info")]
 pub struct RepositoryInfo {
-    pub full_name: String,
+    full_name: String,
 }
 
 /// The answer; not knowing a repository is one, too.
@@ -35,7 +35,7 @@ pub struct UnknownRepository;
 #[derive(Debug, Serialize, Deserialize, Event)]
 #[event(type = "repository.history", topic = "repository.history")]
 pub struct RepositoryHistory {
-    pub full_name: String,
+    full_name: String,
 }
 
 impl Request for RepositoryHistory {
@@ -46,12 +46,25 @@ impl Request for RepositoryHistory {
 #[derive(Debug, Serialize, Deserialize, Event)]
 #[event(type = "repository.traffic", topic = "repository.traffic")]
 pub struct RepositoryTraffic {
-    pub full_name: String,
+    full_name: String,
 }
 
 impl Request for RepositoryTraffic {
     type Reply = u64;
 }
+
+macro_rules! of {
+    ($($question:ident),*) => {
+        $(impl $question {
+            pub fn of(full_name: &str) -> Self {
+                let full_name = full_name.to_owned();
+                Self { full_name }
+            }
+        })*
+    };
+}
+
+of!(RepositoryInfo, RepositoryHistory, RepositoryTraffic);
 
 /// What is known about each repository, by its full name.
 pub type Known = BTreeMap<String, Facts>;

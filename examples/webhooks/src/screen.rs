@@ -1,5 +1,7 @@
 //! What the visitor sees: coloured in a terminal, plain everywhere else.
 
+use std::io::{Write, stdout};
+
 use console::{Term, measure_text_width, style};
 
 use crate::table::Table;
@@ -63,7 +65,8 @@ impl Screen {
 
     pub fn line(self, text: &str) {
         if !self.silent {
-            println!("{text}");
+            // Whoever closes the pipe has seen enough; the exit code still tells whether all is right.
+            let _ = writeln!(stdout(), "{text}");
         }
     }
 }

@@ -31,7 +31,7 @@ pub fn title(screen: Screen, url: &str, plan: &Plan) -> anyhow::Result<()> {
 pub fn publish(screen: Screen, plan: &Plan, took: Duration) {
     let (messages, topics) = (thousands(plan.published), thousands(plan.topics));
     let text = format!(
-        "{messages} events to {topics} topics, {} with a key, handled {}",
+        "{messages} events to {topics} topics, {} with a key, all handled {}",
         thousands(plan.keyed),
         after(took)
     );
@@ -99,8 +99,16 @@ pub fn notify(screen: Screen, notifier: &Notifier, reasons: &[Reason], right: bo
 }
 
 pub fn questions(screen: Screen, questions: &[Question], right: bool) {
+    let widths = questions
+        .iter()
+        .map(|question| question.question.chars().count());
+    let width = widths.max().unwrap_or(0);
     for (index, question) in questions.iter().enumerate() {
-        let text = format!("{} {}", question.question, style(&question.answer).cyan());
+        let text = format!(
+            "{:width$}  {}",
+            question.question,
+            style(&question.answer).cyan()
+        );
         if index == 0 {
             screen.step(right, "request", &text);
         } else {
