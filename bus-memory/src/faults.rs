@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus_api::cloudevents::{self, Extent, Known, STRUCTURED, Style};
 use bus_api::{
-    Headers, Message, MessageId, Metadata, Namespace, Notice, Published, ReplyTo, Result,
-    SubscriptionId, Topic,
+    Headers, Message, Namespace, Notice, Published, ReplyTo, Result, SubscriptionId, Topic,
 };
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -25,6 +25,11 @@ pub enum Foreign {
         payload: Bytes,
         /// Headers as that producer wrote them.
         headers: Headers,
+    },
+    /// A CloudEvent in structured mode: the whole event as JSON.
+    Structured {
+        /// The event.
+        json: Bytes,
     },
     /// A message that cannot be read, with what is left of it.
     Malformed {
@@ -54,19 +59,28 @@ impl Broker {
         topic: &Topic,
         foreign: Foreign,
     ) -> Result<Published> {
-        let (payload, headers, malformed) = match foreign {
-            Foreign::Plain { payload, headers } => (payload, headers, None),
-            Foreign::Malformed { payload, reason } => (payload, Headers::new(), Some(reason)),
+        let (pairs, payload, damage) = match foreign {
+            Foreign::Plain { payload, headers } => {
+                let pairs = headers
+                    .iter()
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+                (pairs.collect(), payload, None)
+            }
+            Foreign::Structured { json } => {
+                let mode = ("content-type".to_owned(), STRUCTURED.to_owned());
+                (vec![mode], json, None)
+            }
+            Foreign::Malformed { payload, reason } => (Vec::new(), payload, Some(reason)),
         };
         let make = |position: &bus_api::Position| {
-            let id = MessageId::new(&format!("{}-{}", position.log(), position.offset().0));
-            let metadata = Metadata::new(id, "memory".into(), position.stored_at());
-            let mut message = Message::new(topic.clone(), metadata, payload);
-            message.headers = headers;
-            message
+            let known = Known::at(position, topic.clone(), "memory");
+            let pairs = pairs
+                .iter()
+                .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            let read = cloudevents::read(Style::Redis, Extent::Usual, pairs, payload, &known)?;
+            Ok((read.message, damage.or(read.malformed)))
         };
-        self.must_find(namespace)?
-            .store_foreign(make, topic, malformed)
+        self.must_find(namespace)?.store_foreign(make, topic)
     }
 
     /// Sends a request whose reply address the bus did not make, and says whether anything was sent to

@@ -43,9 +43,8 @@ impl Space {
     /// Stores one message of another producer.
     pub(crate) fn store_foreign(
         &self,
-        make: impl FnOnce(&Position) -> Message,
+        make: impl FnOnce(&Position) -> Result<(Message, Option<Box<str>>)>,
         topic: &bus_api::Topic,
-        malformed: Option<Box<str>>,
     ) -> Result<Published> {
         let mut touched = Vec::new();
         let mut state = self.lock();
@@ -53,11 +52,9 @@ impl Space {
         let log = state.log(topic, self.broker());
         let number = state.store.next();
         let published = state.published(log, number, &clock);
-        let message = published
-            .position
-            .as_ref()
-            .map(make)
-            .ok_or_else(|| not_found("the log does not exist"))?;
+        let position = published.position.as_ref();
+        let position = position.ok_or_else(|| not_found("the log does not exist"))?;
+        let (message, malformed) = make(position)?;
         state.make_room(message.size())?;
         state.store(log, message, malformed, &clock, &mut touched);
         state.wake(&touched);

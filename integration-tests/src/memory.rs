@@ -134,6 +134,7 @@ impl Factory for MemoryFactory {
                     headers: kept,
                 }
             }
+            Foreign::Structured { json } => bus_memory::Foreign::Structured { json },
             Foreign::Malformed { payload } => bus_memory::Foreign::Malformed {
                 payload,
                 reason: "not written by the bus".into(),
