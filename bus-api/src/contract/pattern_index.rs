@@ -30,8 +30,8 @@ pub struct PatternIndex<T> {
 
 #[derive(Clone, Debug)]
 struct Node<T> {
-    exact: HashMap<Box<str>, Node<T>>,
-    any: Option<Box<Node<T>>>,
+    exact: HashMap<Box<str>, Self>,
+    any: Option<Box<Self>>,
     /// Patterns that end with this token.
     here: Vec<T>,
     /// Patterns that continue with `>`.

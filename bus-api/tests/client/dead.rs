@@ -12,7 +12,12 @@ fn letter(n: u32) -> DeadLetter {
     let mut metadata = Metadata::new(id, "test".into(), SystemTime::UNIX_EPOCH);
     metadata.event_type = Some("order.placed".into());
     metadata.content_type = Some("application/octet-stream".into());
-    let topic = Topic::new(if n % 3 == 0 { "orders.eu" } else { "orders.us" }).unwrap();
+    let topic = Topic::new(if n.is_multiple_of(3) {
+        "orders.eu"
+    } else {
+        "orders.us"
+    })
+    .unwrap();
     let mut message = Message::new(topic, metadata, format!("p{n}").into());
     message.key = Some("k".into());
     message.headers.insert("tenant", "a").unwrap();

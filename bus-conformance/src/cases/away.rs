@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::factory::Control;
 use crate::outcome::{Violation, ensure, ensure_eq};
 use crate::probe::{
-    Bounds, Diary, Ledger, Note, PATIENCE, Pump, Say, group, ms, notes, post, secs, within,
+    Books, Bounds, Diary, Ledger, Note, PATIENCE, Pump, Say, group, ms, notes, post, secs, within,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -224,7 +224,7 @@ async fn l3_everything_resumes_after_a_restart(context: Context) -> Result<(), V
         publisher.publish(&Note::new("l.a", number)).await?;
     }
     ledger.until_all_acked().await?;
-    let losses = ledger.read(|books| books.losses());
+    let losses = ledger.read(Books::losses);
     ensure!(losses.is_empty(), "lost over a restart: {losses:?}");
     let begun = Instant::now();
     while publisher.ask(1).await.is_err() {

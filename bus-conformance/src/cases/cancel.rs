@@ -12,7 +12,7 @@ use crate::case::{Case, case};
 use crate::context::Context;
 use crate::outcome::{Violation, ensure, ensure_eq};
 use crate::probe::{
-    Diary, Ledger, Note, PATIENCE, Question, Say, ack_all, group, ms, notes, post, secs,
+    Books, Diary, Ledger, Note, PATIENCE, Question, Say, ack_all, group, ms, notes, post, secs,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -67,8 +67,7 @@ async fn l2_a_cancelled_next_loses_nothing(context: Context) -> Result<(), Viola
             }
         } else {
             timeout(PATIENCE, inbox.raw()).await.map_err(|_| {
-                Violation::new("nothing comes any more")
-                    .because(ledger.read(|books| books.summary()))
+                Violation::new("nothing comes any more").because(ledger.read(Books::summary))
             })?
         };
         let Some(parcel) = next else {

@@ -11,7 +11,7 @@ use shelf_bus::{Shelf, ShelfBus};
 
 /// A shelf for each namespace.
 #[derive(Default)]
-pub struct ShelfFactory(Mutex<HashMap<Namespace, Arc<Shelf>>>);
+pub(crate) struct ShelfFactory(Mutex<HashMap<Namespace, Arc<Shelf>>>);
 
 fn cannot<T>() -> Result<T> {
     Err(Error::new(
