@@ -86,21 +86,23 @@ impl Flow {
     }
 
     /// Takes up to `max` that are ready; with `followers` also what waits in their lanes, in order.
-    pub(super) fn take(&mut self, max: usize, followers: bool, out: &mut Vec<Entry>) {
+    pub(super) fn take(&mut self, max: usize, followers: bool, mut give: impl FnMut(Entry)) {
         let quarantine = self.quarantine.is_some();
-        let end = out.len().saturating_add(max);
-        while out.len() < end
+        let mut left = max;
+        while left > 0
             && let Some(entry) = self.ready.pop_front()
         {
             let lane = entry.lane.filter(|_| followers);
-            out.push(entry);
+            give(entry);
+            left -= 1;
             let Some(lane) = lane else { continue };
             let free = |next: &Entry| next.not_before.is_none() && !(quarantine && next.suspect);
-            while out.len() < end
+            while left > 0
                 && let Some(mut next) = self.lanes.follow(lane, free)
             {
                 next.lane = Some(lane);
-                out.push(next);
+                give(next);
+                left -= 1;
             }
         }
     }

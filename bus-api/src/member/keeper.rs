@@ -37,17 +37,9 @@ pub(super) struct Farewell {
 }
 
 /// Keeps a member until it has left. `participant` says when the whole bus drains.
-pub(super) async fn keep(shared: Arc<Shared>, mut participant: Participant) -> Farewell {
-    let mut keeper = Keeper::new(shared);
-    tokio::select! {
-        () = keeper.run() => {}
-        () = participant.draining() => {
-            // The bus is being closed. What is held may still be settled; the stream ends, also when nobody reads it.
-            keeper.shared.stop();
-            keeper.shared.lock().close_when_settled();
-            keeper.run().await;
-        }
-    }
+pub(super) async fn keep(shared: Arc<Shared>, participant: Participant) -> Farewell {
+    let mut keeper = Keeper::new(shared, participant);
+    keeper.run().await;
     keeper.leave().await
 }
 
@@ -69,6 +61,8 @@ struct Keeper {
     watching: bool,
     /// When it gives up waiting for what is held.
     give_up_at: Option<Instant>,
+    /// Here once the bus drains, among the jobs before.
+    participant: Option<Participant>,
 }
 
 /// What there is to do.
@@ -79,11 +73,18 @@ enum Task {
 }
 
 impl Keeper {
-    fn new(shared: Arc<Shared>) -> Self {
+    fn new(shared: Arc<Shared>, mut participant: Participant) -> Self {
         let now = Instant::now();
+        let jobs = FuturesUnordered::<BoxFuture<'static, Answer>>::new();
+        // Among the jobs it is looked at when it changes, not whenever something is settled.
+        jobs.push(Box::pin(async move {
+            participant.draining().await;
+            Answer::Draining(participant)
+        }));
         Self {
             shared,
-            jobs: FuturesUnordered::new(),
+            jobs,
+            participant: None,
             sending: 0,
             again: Vec::new(),
             due: Vec::new(),
@@ -176,6 +177,12 @@ impl Keeper {
             } => self.settled(&slots, kept, tries, results),
             Answer::Marked { batch, results } => self.marked(batch, results),
             Answer::Extended { receipts, results } => self.extended(&receipts, results),
+            Answer::Draining(participant) => {
+                // What is held may still be settled; the stream ends, also when nobody reads it.
+                self.participant = Some(participant);
+                self.shared.stop();
+                self.shared.lock().close_when_settled();
+            }
         }
     }
 

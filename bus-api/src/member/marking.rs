@@ -19,7 +19,7 @@ impl Marking {
     pub(super) fn start(shared: &Arc<Shared>, entries: &[Entry]) -> Option<Self> {
         let marks: Vec<_> = entries
             .iter()
-            .filter(|entry| entry.mark)
+            .filter(|entry| entry.mark && !entry.marked)
             .map(|entry| (entry.receipt, entry.started()))
             .collect();
         (!marks.is_empty()).then(|| Self(Box::pin(mark(Arc::clone(&shared.settler), marks))))

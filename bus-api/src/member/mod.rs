@@ -9,6 +9,7 @@ mod confirmation;
 mod entry;
 mod fetch;
 mod flow;
+mod handle;
 mod held;
 mod judge;
 mod keeper;
@@ -24,6 +25,7 @@ mod state;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wakes;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -36,6 +38,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(crate) use confirmation::Confirmation;
+pub(crate) use handle::MemberHandle;
 pub(crate) use held::Held;
 pub(crate) use options::{Decision, DrainReport, MemberOptions, OnExpired};
 
@@ -64,10 +67,6 @@ pub(crate) struct Member {
     timer: Option<Pin<Box<Sleep>>>,
     linger: Option<Pin<Box<Sleep>>>,
 }
-
-/// Pauses, resumes and watches a member while it is borrowed elsewhere; cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct MemberHandle(Arc<Shared>);
 
 impl Member {
     /// Joins: when this returns, every message published afterwards is delivered.
@@ -170,40 +169,58 @@ impl Member {
         batch: bool,
     ) -> Poll<Option<Option<Error>>> {
         loop {
-            if let Some(marking) = &mut self.marking {
-                let results = ready!(marking.poll(cx));
-                self.marking = None;
-                self.marked(results);
-            }
-            if self.hand_over() {
-                return Poll::Ready(None);
+            if !self.staged.is_empty() {
+                if self.marking.is_none() {
+                    self.marking = Marking::start(&self.shared, &self.staged);
+                }
+                if let Some(marking) = &mut self.marking {
+                    let results = ready!(marking.poll(cx));
+                    self.marking = None;
+                    self.marked(results);
+                }
+                if self.hand_over() {
+                    return Poll::Ready(None);
+                }
             }
             let (demand, due) = {
                 let mut state = self.shared.lock();
                 state.polled = true;
-                let due = state.flow.next_due();
-                if due.is_some_and(|due| due <= Instant::now()) {
+                if state
+                    .flow
+                    .next_due()
+                    .is_some_and(|due| due <= Instant::now())
+                {
                     state.flow.wake_due(Instant::now());
                 }
+                let before = self.out.len();
                 let followers = batch && self.shared.followers;
-                state.flow.take(max, followers, &mut self.staged);
-                if self.staged.is_empty() {
-                    if state.stopped {
-                        return Poll::Ready(Some(state.ended.take()));
+                state.flow.take(max, followers, |entry| {
+                    if entry.mark || !self.staged.is_empty() {
+                        self.staged.push(entry);
+                    } else {
+                        let held = Held::new(Arc::clone(&self.shared), entry);
+                        self.out.push_back(held);
                     }
-                    match &mut state.consumer {
-                        Some(waker) => waker.clone_from(cx.waker()),
-                        none => *none = Some(cx.waker().clone()),
-                    }
-                    (state.demand(), state.flow.next_due())
-                } else {
-                    (Demand::Nothing, None)
+                });
+                let handed = self.out.len() - before;
+                if handed > 0 {
+                    state.hand_over(handed);
+                    drop(state);
+                    self.shared.meters.delivered.increment(handed as u64);
+                    return Poll::Ready(None);
                 }
+                if !self.staged.is_empty() {
+                    continue;
+                }
+                if state.stopped {
+                    return Poll::Ready(Some(state.ended.take()));
+                }
+                match &mut state.consumer {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    none => *none = Some(cx.waker().clone()),
+                }
+                (state.demand(), state.flow.next_due())
             };
-            if !self.staged.is_empty() {
-                self.marking = Marking::start(&self.shared, &self.staged);
-                continue;
-            }
             let wake_at = match demand {
                 Demand::Up(max) if self.shared.poll_fetch(cx, max).is_ready() => continue,
                 Demand::From(at) => Some(due.map_or(at, |due| due.min(at))),
@@ -226,9 +243,6 @@ impl Member {
 
     /// Hands over what is staged; false when there is nothing.
     fn hand_over(&mut self) -> bool {
-        if self.staged.is_empty() {
-            return false;
-        }
         let before = self.out.len();
         let mut redelivered = 0;
         let mut state = self.shared.lock();
@@ -258,7 +272,7 @@ impl Member {
         let mut results = results.into_iter();
         let shared = &self.shared;
         self.staged.retain_mut(|entry| {
-            if !entry.mark {
+            if !entry.mark || entry.marked {
                 return true;
             }
             match results.next() {
@@ -281,7 +295,7 @@ impl Member {
 
     /// Controls it from elsewhere.
     pub(crate) fn handle(&self) -> MemberHandle {
-        MemberHandle(Arc::clone(&self.shared))
+        MemberHandle::new(&self.shared)
     }
 
     /// Stops fetching for good and hands back what was never handed out; `next` returns `None` from now
@@ -353,28 +367,6 @@ impl Drop for Member {
 impl std::fmt::Debug for Member {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Member").finish_non_exhaustive()
-    }
-}
-
-impl MemberHandle {
-    /// Stops fetching; what was fetched is still handed out.
-    pub(crate) fn pause(&self) {
-        self.0.pause();
-    }
-
-    /// Fetches again.
-    pub(crate) fn resume(&self) {
-        self.0.lock().set_paused(false);
-    }
-
-    /// Deliveries that were fetched and whose settling was not requested yet.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.0.lock().outstanding()
-    }
-
-    /// Whether nothing is in flight and every settlement is confirmed.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.0.lock().is_idle()
     }
 }
 

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::outbox::{Batch, Sendable};
 use super::table::Slot;
-use crate::client::Backoff;
+use crate::client::{Backoff, Participant};
 use crate::contract::{AttemptRecord, Receipt, Settlement, Settler};
 use crate::error::Result;
 
@@ -34,6 +34,8 @@ pub(super) enum Answer {
         receipts: Vec<Receipt>,
         results: Vec<Result<()>>,
     },
+    /// Not the adapter's: the bus is being closed.
+    Draining(Participant),
 }
 
 /// Sends a batch.

@@ -13,7 +13,8 @@ use super::fetch::Fetch;
 use super::judge::{Rules, Skipped, Verdict, judge};
 use super::meters::Meters;
 use super::options::{Decision, MemberOptions, Policy};
-use super::state::{State, Wakes};
+use super::state::State;
+use super::wakes::Wakes;
 use crate::client::Core;
 use crate::clock;
 use crate::contract::{
@@ -326,6 +327,8 @@ impl DerefMut for Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        self.wakes = std::mem::take(&mut self.state.wakes);
+        if !self.state.wakes.is_empty() {
+            self.wakes = std::mem::take(&mut self.state.wakes);
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::meters::InFlight;
 use super::options::MAX_UNCONFIRMED;
 use super::outbox::Outbox;
 use super::table::{Fate, Slot, Table};
+use super::wakes::Wakes;
 use crate::contract::{AttemptRecord, Delivery, Receipt, Settlement};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -48,33 +49,6 @@ pub(super) struct State {
     in_flight: InFlight,
     /// Whom to wake once the lock is free.
     pub(super) wakes: Wakes,
-}
-
-/// Tasks to wake; they are woken when this is dropped. One each needs no allocation.
-#[derive(Debug, Default)]
-pub(super) struct Wakes {
-    consumer: Option<Waker>,
-    keeper: Option<Waker>,
-    waiting: Option<Waker>,
-    more: Vec<Waker>,
-}
-
-impl Wakes {
-    fn push(&mut self, waker: Option<Waker>) {
-        if self.waiting.is_none() {
-            self.waiting = waker;
-        } else {
-            self.more.extend(waker);
-        }
-    }
-}
-
-impl Drop for Wakes {
-    fn drop(&mut self) {
-        let first = [&mut self.consumer, &mut self.keeper, &mut self.waiting];
-        let first = first.into_iter().filter_map(Option::take);
-        first.chain(self.more.drain(..)).for_each(Waker::wake);
-    }
 }
 
 /// How far the end of a member is.
@@ -151,13 +125,13 @@ impl State {
 
     pub(super) fn wake_consumer(&mut self) {
         if let Some(waker) = self.consumer.take() {
-            self.wakes.consumer = Some(waker);
+            self.wakes.consumer(waker);
         }
     }
 
     pub(super) fn wake_keeper(&mut self) {
         if let Some(waker) = self.keeper.take() {
-            self.wakes.keeper = Some(waker);
+            self.wakes.keeper(waker);
         }
     }
 
@@ -401,7 +375,9 @@ impl State {
             self.end(closed());
         }
         let waiting = self.table.settle_all(&Err(closed()));
-        self.wakes.more.extend(waiting);
+        for waker in waiting {
+            self.wakes.push(Some(waker));
+        }
     }
 }
 

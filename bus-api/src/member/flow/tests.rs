@@ -35,7 +35,7 @@ fn entry(slot: Slot, key: Option<&'static str>, suspect: bool) -> Entry {
 
 fn take(flow: &mut Flow, followers: bool) -> Vec<Entry> {
     let mut out = Vec::new();
-    flow.take(usize::MAX, followers, &mut out);
+    flow.take(usize::MAX, followers, |entry| out.push(entry));
     out
 }
 
