@@ -91,11 +91,14 @@ pub fn next() -> MessageId {
 /// ```
 #[must_use]
 pub fn next_at(now: SystemTime) -> MessageId {
-    let millis = now
+    let since = now
         .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis();
-    let millis = u64::try_from(millis).unwrap_or(u64::MAX) & ((1 << 48) - 1);
+        .unwrap_or_default();
+    let millis = since
+        .as_secs()
+        .wrapping_mul(1000)
+        .wrapping_add(since.subsec_millis().into());
+    let millis = millis & ((1 << 48) - 1);
     CONTEXT.with(|cell| {
         let mut context = cell.take().unwrap_or_else(Context::new);
         let id = context.next(millis);

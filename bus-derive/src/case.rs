@@ -109,7 +109,7 @@ impl Case {
         check_complete(own, topic, inner, span)?;
         let type_names = type_names(names, own)?;
 
-        let from_inner = |method: TokenStream| quote!(<_ as #bus::Event>::#method);
+        let from_inner = |method: TokenStream| quote!(<#inner as #bus::Event>::#method);
         if let Some(inner) = inner.filter(|_| topic.is_none()) {
             bounds.push((inner.to_token_stream(), quote!(#bus::Event)));
         }
@@ -222,7 +222,7 @@ impl<'a> Payload<'a> {
                 )
             } else {
                 (
-                    quote!(<_ as #bus::Event>::encode(__inner, __codec)),
+                    quote!(<#inner as #bus::Event>::encode(__inner, __codec)),
                     quote! {
                         <#inner as #bus::Event>::decode(__event_type, __payload, __codec).map(Self::#name)
                     },

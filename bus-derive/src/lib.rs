@@ -4,6 +4,7 @@ mod attributes;
 mod case;
 mod expand;
 mod grammar;
+mod handler;
 mod payload;
 mod template;
 mod values;
@@ -133,4 +134,49 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
     expand::event(&input)
         .unwrap_or_else(|error| error.to_compile_error())
         .into()
+}
+
+/// Checks a handler where it is written, and changes nothing.
+///
+/// Without it a wrong handler is reported where a worker takes it, as a trait that is not implemented. With it
+/// the error is about the one argument, the return type or the `.await` that is wrong:
+///
+/// ```
+/// # use bus_api::*;
+/// # use bus_derive::{Event, handler};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(crate = "bus_api", type = "order.placed", topic = "orders.placed")]
+/// # struct OrderPlaced { id: u64 }
+/// # #[derive(Clone)] struct Mailer;
+/// # #[derive(Clone)] struct App { mailer: Mailer }
+/// # impl FromRef<App> for Mailer { fn from_ref(app: &App) -> Self { app.mailer.clone() } }
+/// # macro_rules! skip { ($($t:tt)*) => {} }
+/// # skip! {
+/// #[bus::handler(state = App)]
+/// # }
+/// # #[handler(state = App, crate = "bus_api")]
+/// async fn placed(e: OrderPlaced, State(mailer): State<Mailer>, ctx: Context) -> HandlerResult {
+///     # let _ = (e, mailer, ctx);
+///     Ok(())
+/// }
+/// ```
+///
+/// | option | meaning |
+/// |---|---|
+/// | `state = App` | The state of the worker. Without it the type of the only `State<T>` is taken, or `()`. |
+/// | `responder` | The function answers requests: its return type is checked against the `Reply`. |
+/// | `crate = ".."` | The path of the crate `bus`, when it has another name. |
+///
+/// A function that takes a `Vec` first is checked as a handler of batches.
+#[proc_macro_attribute]
+pub fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
+    let checks = syn::parse::<handler::Options>(options).and_then(|options| {
+        let function = syn::parse(item.clone())?;
+        handler::checks(&options, &function)
+    });
+    let checks = checks.unwrap_or_else(|error| error.to_compile_error());
+    let mut output = item;
+    output.extend(TokenStream::from(checks));
+    output
 }

@@ -27,9 +27,13 @@ pub(crate) struct FieldPath {
 }
 
 impl FieldPath {
-    /// Reads `repository.full_name`; errors point at `span`, names are those of the macro's caller.
+    /// Where code about it stands: names are those of the macro's caller.
+    pub(crate) fn code_span(&self) -> Span {
+        Span::call_site().located_at(self.span)
+    }
+
+    /// Reads `repository.full_name`; errors point at `span`.
     pub(crate) fn parse(text: &str, optional: bool, span: Span) -> Result<Self> {
-        let span = Span::call_site().located_at(span);
         let members = text.split('.').map(|name| member(name, span));
         Ok(Self {
             text: text.to_owned(),
@@ -40,14 +44,22 @@ impl FieldPath {
     }
 }
 
+/// A name of the macro's caller; what the compiler says about it points at `span`.
 fn member(name: &str, span: Span) -> Result<Member> {
+    if name.is_empty() {
+        return Err(syn::Error::new(
+            span,
+            "a placeholder names a field, such as `{id}`",
+        ));
+    }
+    let code = Span::call_site().located_at(span);
     if let Ok(index) = name.parse() {
-        return Ok(Member::Unnamed(Index { index, span }));
+        return Ok(Member::Unnamed(Index { index, span: code }));
     }
     let mut ident: Ident = syn::parse_str(name)
         .or_else(|_| syn::parse_str(&format!("r#{name}")))
         .map_err(|_| syn::Error::new(span, format!("`{name}` is no field name")))?;
-    ident.set_span(span);
+    ident.set_span(code);
     Ok(Member::Named(ident))
 }
 

@@ -1,7 +1,7 @@
 //! Code that reads fields and puts texts together.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Fields, Ident, LitStr, Member, Path, Result};
 
 use crate::template::{FieldPath, Piece, TopicTemplate};
@@ -65,22 +65,31 @@ pub(crate) fn members(fields: &Fields) -> Vec<Member> {
 }
 
 impl Root<'_> {
-    /// Whether the first field of `path` exists, as far as the macro can see.
-    fn has(&self, path: &FieldPath) -> bool {
-        match self {
-            Self::Value(fields) | Self::Bound(fields) => path
-                .members
-                .first()
-                .is_some_and(|first| members(fields).contains(first)),
-            Self::Inner => true,
-        }
-    }
-
+    /// Whether the first field exists, as far as the macro can see.
     fn check(&self, path: &FieldPath) -> Result<()> {
-        if self.has(path) {
+        let (Self::Value(fields) | Self::Bound(fields)) = self else {
+            return Ok(());
+        };
+        let known = members(fields);
+        if path
+            .members
+            .first()
+            .is_some_and(|first| known.contains(first))
+        {
             return Ok(());
         }
-        let text = format!("there is no field `{}`", path.text);
+        let known: Vec<_> = known
+            .iter()
+            .map(|m| format!("`{}`", m.to_token_stream()))
+            .collect();
+        let text = match known.as_slice() {
+            [] => format!("there is no field `{}`, and no other", path.text),
+            known => format!(
+                "there is no field `{}`; there are {}",
+                path.text,
+                known.join(", ")
+            ),
+        };
         Err(syn::Error::new(path.span, text))
     }
 
@@ -88,7 +97,7 @@ impl Root<'_> {
     pub(crate) fn open(&self, names: &Names, path: &FieldPath) -> Result<TokenStream> {
         self.check(path)?;
         let private = names.private();
-        let span = path.span;
+        let span = path.code_span();
         let (first, mut rest) = match self {
             Self::Value(_) => {
                 let first = &path.members[0];
@@ -143,7 +152,7 @@ impl Root<'_> {
                     }
                     Piece::Field(path) => {
                         let (value, text) = (self.open(names, path)?, &path.text);
-                        quote! {
+                        quote_spanned! {path.code_span()=>
                             __topic.field(#text, #value.map(|__value| __value as &dyn ::core::fmt::Display))?;
                         }
                     }
@@ -162,7 +171,9 @@ impl Root<'_> {
         let private = names.private();
         let path = FieldPath::parse(&literal.value(), true, literal.span())?;
         let value = self.open(names, &path)?;
-        Ok(quote_spanned!(path.span=> #value.map(|__value| #private::KeyOf(__value).bytes())))
+        Ok(
+            quote_spanned!(path.code_span()=> #value.map(|__value| #private::KeyOf(__value).bytes())),
+        )
     }
 
     /// An expression of `Option<Box<str>>`: a missing value means none.

@@ -7,7 +7,7 @@ pub mod testing;
 
 pub use bus_api::*;
 #[cfg(feature = "derive")]
-pub use bus_derive::Event;
+pub use bus_derive::{Event, handler};
 #[cfg(feature = "memory")]
 pub use bus_memory as memory;
 

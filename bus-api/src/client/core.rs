@@ -76,10 +76,11 @@ impl Core {
 
     /// Metadata of a message made now: a new id, the configured source, the current trace context.
     pub(crate) fn metadata(&self) -> Metadata {
+        let now = clock::now();
         let mut metadata = Metadata::new(
-            ids::next(),
+            ids::next_at(now),
             Arc::clone(&self.settings.source),
-            whole_micros(clock::now()),
+            whole_micros(now),
         );
         metadata.trace = self.trace_hook.as_ref().and_then(|hook| hook.current());
         metadata

@@ -174,21 +174,32 @@ impl<'a, T: ?Sized> ProbeAny<'a, T> for Probe<'a, T> {
 /// A key: bytes as they are, everything else by its text.
 pub struct KeyOf<'a, T: ?Sized>(pub &'a T);
 
-impl KeyOf<'_, Bytes> {
+impl<T: ByteString> KeyOf<'_, T> {
     pub fn bytes(&self) -> Bytes {
-        self.0.clone()
+        self.0.to_bytes()
     }
 }
 
-impl KeyOf<'_, Vec<u8>> {
-    pub fn bytes(&self) -> Bytes {
-        Bytes::copy_from_slice(self.0)
+/// What is a key byte for byte.
+pub trait ByteString {
+    fn to_bytes(&self) -> Bytes;
+}
+
+impl ByteString for Bytes {
+    fn to_bytes(&self) -> Bytes {
+        self.clone()
     }
 }
 
-impl<const N: usize> KeyOf<'_, [u8; N]> {
-    pub fn bytes(&self) -> Bytes {
-        Bytes::copy_from_slice(self.0)
+impl ByteString for Vec<u8> {
+    fn to_bytes(&self) -> Bytes {
+        Bytes::copy_from_slice(self)
+    }
+}
+
+impl<const N: usize> ByteString for [u8; N] {
+    fn to_bytes(&self) -> Bytes {
+        Bytes::copy_from_slice(self)
     }
 }
 

@@ -31,6 +31,11 @@ use crate::event::Event;
 ///     type Reply = std::result::Result<u64, PriceError>;
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a request",
+    label = "has no reply",
+    note = "say what answers it: `impl Request for {Self} {{ type Reply = ..; }}`"
+)]
 pub trait Request: Event {
     /// What answers it; encoded like an event, without a type.
     type Reply: Serialize + DeserializeOwned + Send + 'static;
