@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bus_api::cloudevents::{self, Decoded, Extent, Known, Style};
 use bus_api::{
-    Bus, BusUrl, Error, ErrorKind, Group, Headers, Message, MessageId, Metadata, Namespace,
-    Pattern, ReplyTo, Result, Settings, SubscriptionId, Topic, clock,
+    BusUrl, Error, ErrorKind, Group, Headers, Message, MessageId, Metadata, Namespace, Pattern,
+    ReplyTo, Result, Settings, SubscriptionId, Topic, clock,
 };
 use bus_conformance::{Connection, Control, Disturb, Factory, Foreign, Transport};
 use bus_memory::{Broker, Config, MemoryBus};
-use bytes::Bytes;
 
 /// One broker in memory, which all cases of a run share as they would a real one.
 #[derive(Clone, Debug)]
@@ -51,22 +49,6 @@ impl MemoryFactory {
             Config::from_url(url, settings)?,
         ))
     }
-}
-
-/// Reads a CloudEvent as the adapters with a wire do; in memory there is none to read it from.
-fn read_structured(topic: Topic, json: Bytes) -> Result<Decoded> {
-    let known = Known {
-        topic,
-        key: None,
-        id: &"foreign",
-        transport: "memory",
-        stored_at: clock::now(),
-    };
-    let pairs = [(
-        &b"content-type"[..],
-        &b"application/cloudevents+json; charset=utf-8"[..],
-    )];
-    cloudevents::read(Style::Kafka, Extent::Usual, pairs, json, &known)
 }
 
 struct Wire(MemoryBus);
@@ -157,22 +139,6 @@ impl Factory for MemoryFactory {
                 payload,
                 reason: "not written by the bus".into(),
             },
-            Foreign::Structured { json } => {
-                let read = read_structured(topic.clone(), json)?;
-                match read.malformed {
-                    Some(reason) => bus_memory::Foreign::Malformed {
-                        payload: read.message.payload,
-                        reason,
-                    },
-                    None => {
-                        let bus = self.open(namespace, &[])?;
-                        for published in bus.publish(vec![read.message]).await {
-                            published?;
-                        }
-                        return Ok(());
-                    }
-                }
-            }
             _ => {
                 return Err(Error::new(
                     ErrorKind::Unsupported,

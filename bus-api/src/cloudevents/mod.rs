@@ -1,7 +1,7 @@
 //! Messages on the wire: CloudEvents 1.0, the same for all adapters.
 //!
-//! An adapter stores the payload as it is and, beside it, name-value pairs that [`write`] gives it. On the way
-//! back [`read`] takes the pairs in any order, from this bus or from anybody else. Neither copies the payload.
+//! An adapter stores the payload as it is and, beside it, name-value pairs that [`write()`] gives it. On the way
+//! back [`read()`] takes the pairs in any order, from this bus or from anybody else. Neither copies the payload.
 //!
 //! # Binary mode
 //!

@@ -1,5 +1,7 @@
 //! The client layer against a scripted adapter.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod batch;
 mod connect;
 mod dead;

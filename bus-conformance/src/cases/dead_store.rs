@@ -190,7 +190,7 @@ async fn mixture(client: &Client) -> Result<std::time::SystemTime, Violation> {
     ]
     .concat();
     let reason = |run: &Run| {
-        if run.number % 2 == 0 {
+        if run.number.is_multiple_of(2) {
             "code 550: gone"
         } else {
             "code 421: later"

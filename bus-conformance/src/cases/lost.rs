@@ -280,10 +280,10 @@ async fn l5_members_and_pending_are_true(context: Context) -> Result<(), Violati
 /// A1: where an ack that was confirmed may come again, the limit is named.
 async fn l5_health_names_what_is_not_protected(context: Context) -> Result<(), Violation> {
     let client = context.client().await?;
-    let limited = match client.capabilities().ack_durability {
-        AckDurability::Flushed(_) | AckDurability::Process => true,
-        _ => false,
-    };
+    let limited = matches!(
+        client.capabilities().ack_durability,
+        AckDurability::Flushed(_) | AckDurability::Process
+    );
     let unprotected = client.health().await.unprotected;
     ensure!(
         !limited || !unprotected.is_empty(),

@@ -314,7 +314,7 @@ impl Bug for CopiesFail {
         let mut results = Vec::with_capacity(batch.len());
         for message in batch {
             let number = Note::of(&message).map_or(0, |note| note.number);
-            if message.targeted.is_some() && number % 3 == 0 {
+            if message.targeted.is_some() && number.is_multiple_of(3) {
                 results.push(Err(Error::new(ErrorKind::PermissionDenied, "not this one")));
             } else {
                 results.extend(bus.publish(vec![message]).await);

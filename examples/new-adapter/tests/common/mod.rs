@@ -1,5 +1,11 @@
 //! What the conformance suite needs to know about the shelf.
 
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "shared by the tests and an example"
+)]
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
