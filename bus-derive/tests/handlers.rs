@@ -30,6 +30,7 @@ struct App {
 }
 
 #[derive(Clone)]
+#[allow(dead_code, reason = "only its type matters")]
 struct Part(u8);
 
 impl FromRef<App> for Part {
