@@ -113,7 +113,7 @@ impl<'a> Interpreter<'a> {
             Step::Drop { slot, pick } => {
                 if let Some((token, handle)) = self.pick(slot, pick) {
                     drop(token);
-                    self.reference.fail(handle, None);
+                    self.reference.dropped(handle, slot);
                 }
                 Ok(())
             }

@@ -48,7 +48,7 @@ pub(super) struct Mix {
 
 /// Programs of up to `length` steps.
 pub(super) fn programs(mix: Mix, length: usize) -> impl Strategy<Value = Vec<Step>> {
-    vec(step(mix), length / 2..=length)
+    vec(step(mix), 1..=length)
 }
 
 fn step(mix: Mix) -> BoxedStrategy<Step> {

@@ -38,6 +38,9 @@ struct Entry {
     /// Deaths of members that may have been recorded beyond these.
     deaths: u32,
     not_before: Option<Instant>,
+    /// The member that dropped it last, and the attempt: nobody waited for the record of that failure, so
+    /// that it may die with the member.
+    dropped: Option<(usize, u32)>,
 }
 
 impl Entry {
@@ -96,6 +99,7 @@ impl Stored {
             failures: 0,
             deaths: 0,
             not_before: None,
+            dropped: None,
         }
     }
 }
@@ -179,7 +183,7 @@ impl Reference {
         };
         match entries.iter().position(fits) {
             Some(index) => {
-                entries[index].stand = Stand::Held { slot };
+                (entries[index].stand, entries[index].dropped) = (Stand::Held { slot }, None);
                 Ok(Handle {
                     subscription,
                     index,
@@ -220,6 +224,12 @@ impl Reference {
         self.of(handle.subscription).dead.insert(grave);
     }
 
+    /// A member dropped it: a failure that is recorded while nobody waits for it.
+    pub(super) fn dropped(&mut self, handle: Handle, slot: usize) {
+        self.fail(handle, None);
+        self.entry(handle).dropped = Some((slot, handle.attempt));
+    }
+
     /// A member's process died with what it held. Who dies of a second death may have marked what it only
     /// fetched: a stream marks what it fetched in one go.
     pub(super) fn crash(&mut self, subscription: usize, slot: usize) {
@@ -227,6 +237,14 @@ impl Reference {
         let marked = subscription.crashes > 0;
         subscription.crashes += 1;
         for entry in &mut subscription.entries {
+            if let Some((holder, attempt)) = entry.dropped
+                && holder == slot
+            {
+                // The failure is recorded, the last one as a dead letter, or none of it.
+                subscription.dead.remove(&(entry.number, entry.generation));
+                (entry.stand, entry.failures) = (Stand::Waiting, attempt - 1);
+                (entry.deaths, entry.dropped) = (1, None);
+            }
             match entry.stand {
                 Stand::Held { slot: holder } if holder == slot => {
                     (entry.stand, entry.not_before) = (Stand::Waiting, None);
