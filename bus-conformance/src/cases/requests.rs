@@ -11,8 +11,8 @@ use crate::context::Context;
 use crate::factory::Control;
 use crate::outcome::{Violation, ensure, ensure_eq};
 use crate::probe::{
-    Answer, Bounds, Diary, Gate, Note, QUIET, Question, Run, Say, broadcast, eventually, group, ms,
-    post, secs,
+    Answer, Bounds, Diary, Gate, Note, PATIENCE, QUIET, Question, Run, Say, broadcast, eventually,
+    group, ms, post, secs,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -395,49 +395,58 @@ async fn q4_a_group_sees_a_request_once(context: Context) -> Result<(), Violatio
     Ok(())
 }
 
-/// Two requests wait behind one that is being answered; when it is their turn, nobody waits for one of
-/// them any more.
+/// One request waits on the broker while the responder is busy, another one in the responder's own hands;
+/// when it is their turn, nobody waits for them any more.
 async fn q4_a_request_is_never_handed_over_late(context: Context) -> Result<(), Violation> {
-    let (client, diary, gate) = (context.client().await?, Diary::new(), Gate::new());
-    let busy = gate.clone();
+    let (client, diary) = (context.client().await?, Diary::new());
+    let gates = [Gate::new(), Gate::new()];
+    let busy = gates.clone();
     let crew = client
         .answer(post("p").concurrency(1), &diary, move |run| {
             match run.number {
-                1 => Say::When(busy.clone()),
+                1 => Say::When(busy[0].clone()),
+                3 => Say::When(busy[1].clone()),
                 _ => Say::Answer,
             }
         })
         .await?;
-    let ask = |number| {
+    let ask = |number, patience| {
         let bus = client.bus.clone();
-        tokio::spawn(async move { bus.request(&Question { number }).timeout(secs(15)).await })
+        tokio::spawn(async move { bus.request(&Question { number }).timeout(patience).await })
     };
-    let first = ask(1);
+    let is_late = |outcome: Result<_, bus_api::Error>, number| match outcome {
+        Err(error) if error.kind() == ErrorKind::Timeout => Ok(()),
+        other => Err(Violation::new(format_args!(
+            "request {number} in waiting gave {other:?}"
+        ))),
+    };
+    let first = ask(1, PATIENCE);
     diary.until_runs(1).await?;
-    match client
-        .request(&Question { number: 2 })
-        .timeout(ms(500))
-        .await
-    {
-        Err(error) if error.kind() == ErrorKind::Timeout => {}
-        other => {
-            return Err(Violation::new(format_args!(
-                "a request in waiting gave {other:?}"
-            )));
-        }
-    }
-    let third = ask(3);
-    gate.open();
+    let on_the_broker = client.request(&Question { number: 2 }).timeout(ms(400));
+    is_late(on_the_broker.await, 2)?;
+    // These two are fetched together when the responder is free again.
+    let third = ask(3, PATIENCE);
+    let in_hand = ask(4, secs(3));
+    tokio::time::sleep(ms(100)).await;
+    gates[0].open();
+    diary.until_runs(2).await?;
+    is_late(in_hand.await.map_err(Violation::new)?, 4)?;
+    // On a virtual clock it would be its turn in the very moment of its deadline.
+    tokio::time::sleep(ms(5)).await;
+    gates[1].open();
     for asked in [first, third] {
         asked
             .await
             .map_err(Violation::new)??
             .map_err(Violation::new)?;
     }
-    ensure!(
-        diary.runs_of(2).is_empty(),
-        "a request was handed to its responder after its deadline"
-    );
+    client.ask(5).await?;
+    for number in [2, 4] {
+        ensure!(
+            diary.runs_of(number).is_empty(),
+            "request {number} was handed to its responder after its deadline"
+        );
+    }
     crew.shutdown().await
 }
 

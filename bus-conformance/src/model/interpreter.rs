@@ -100,16 +100,18 @@ impl<'a> Interpreter<'a> {
                 }
                 None => Ok(()),
             },
-            Step::Nack { slot, pick, delay } => match self.pick(slot, pick) {
-                Some((token, handle)) => {
-                    let delay = ms(u64::from(delay));
-                    let asked = Instant::now();
-                    token.nack_after(delay).await?;
-                    self.reference.fail(handle, Some(asked + delay));
-                    Ok(())
+            Step::Nack { slot, pick, delay } => self.nack(slot, pick, delay).await,
+            Step::Wreck { slot, count } => {
+                for _ in 0..count {
+                    if !self.take_one(slot, SOON).await? {
+                        break;
+                    }
+                    // The one that was taken last.
+                    let last = self.members[slot].as_ref().map_or(0, |m| m.held.len());
+                    self.nack(slot, last.saturating_sub(1), 0).await?;
                 }
-                None => Ok(()),
-            },
+                Ok(())
+            }
             Step::Drop { slot, pick } => {
                 if let Some((token, handle)) = self.pick(slot, pick) {
                     drop(token);
@@ -165,12 +167,21 @@ impl<'a> Interpreter<'a> {
         std::mem::forget(member);
     }
 
-    fn pick(&mut self, slot: usize, pick: u8) -> Option<(Token, Handle)> {
+    async fn nack(&mut self, slot: usize, pick: usize, delay: u16) -> Result<(), Violation> {
+        if let Some((token, handle)) = self.pick(slot, pick) {
+            let (asked, delay) = (Instant::now(), ms(u64::from(delay)));
+            token.nack_after(delay).await?;
+            self.reference.fail(handle, Some(asked + delay));
+        }
+        Ok(())
+    }
+
+    fn pick(&mut self, slot: usize, pick: usize) -> Option<(Token, Handle)> {
         let held = &mut self.members[slot].as_mut()?.held;
         if held.is_empty() {
             return None;
         }
-        let index = usize::from(pick) % held.len();
+        let index = pick % held.len();
         Some(held.swap_remove(index))
     }
 

@@ -26,11 +26,17 @@ pub(super) enum Step {
     /// A member takes up to this many deliveries, as far as some come soon.
     Take { slot: usize, count: u8 },
     /// A member acks one of those that it holds.
-    Ack { slot: usize, pick: u8 },
+    Ack { slot: usize, pick: usize },
     /// A member nacks one of those that it holds.
-    Nack { slot: usize, pick: u8, delay: u16 },
+    Nack {
+        slot: usize,
+        pick: usize,
+        delay: u16,
+    },
     /// A member drops one of those that it holds.
-    Drop { slot: usize, pick: u8 },
+    Drop { slot: usize, pick: usize },
+    /// A member takes up to this many deliveries, as far as some come soon, and nacks each at once.
+    Wreck { slot: usize, count: u8 },
     /// An operator redrives what a subscription has given up.
     Redrive { subscription: usize },
     /// An operator moves a subscription to the first message, or behind the last one.
@@ -78,7 +84,7 @@ fn step(mix: Mix) -> BoxedStrategy<Step> {
         ),
         (
             4,
-            (slot.clone(), 0..8_u8)
+            (slot.clone(), 0..8_usize)
                 .prop_map(|(slot, pick)| Step::Ack { slot, pick })
                 .boxed(),
         ),
@@ -87,13 +93,19 @@ fn step(mix: Mix) -> BoxedStrategy<Step> {
         let delay = prop_oneof![Just(0_u16), 1..400_u16];
         kinds.push((
             4,
-            (slot.clone(), 0..8_u8, delay)
+            (slot.clone(), 0..8_usize, delay)
                 .prop_map(|(slot, pick, delay)| Step::Nack { slot, pick, delay })
                 .boxed(),
         ));
         kinds.push((
+            4,
+            (slot.clone(), 1..16_u8)
+                .prop_map(|(slot, count)| Step::Wreck { slot, count })
+                .boxed(),
+        ));
+        kinds.push((
             2,
-            (slot.clone(), 0..8_u8)
+            (slot.clone(), 0..8_usize)
                 .prop_map(|(slot, pick)| Step::Drop { slot, pick })
                 .boxed(),
         ));

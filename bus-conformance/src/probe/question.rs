@@ -149,7 +149,7 @@ impl Client {
             .worker(post.group)
             .respond(handler)
             .concurrency(post.concurrency)
-            .max_in_flight(post.concurrency as usize)
+            .max_in_flight(post.concurrency.max(64) as usize)
             .timeout(PATIENCE)
             .start()
             .await?;
