@@ -61,7 +61,9 @@ async fn die_of(
         })
         .await?;
         if finished {
-            return crew.shutdown().await;
+            // What is in a handler at this moment may be one that never returns.
+            crew.drain(Duration::from_millis(50)).await?;
+            return Ok(());
         }
         doomed.connection.disturb.kill().await;
         crew.leave_running();
@@ -87,14 +89,7 @@ async fn r4_a_crash_in_the_handler_raises_the_attempt(context: Context) -> Resul
         |_| Act::Hang,
         async || Ok(calls.runs().len() >= 4),
     )
-    .await
-    .or_else(|violation| {
-        if calls.runs().len() >= 4 {
-            Ok(())
-        } else {
-            Err(violation)
-        }
-    })?;
+    .await?;
     // The first delivery pays nothing for a mark, so that its crash goes unnoticed; the later ones count.
     ensure_eq!(
         diary.attempts_of(1)[..4],

@@ -426,6 +426,7 @@ async fn q4_a_request_is_never_handed_over_late(context: Context) -> Result<(), 
     is_late(on_the_broker.await, 2)?;
     // These two are fetched together when the responder is free again.
     let third = ask(3, PATIENCE);
+    tokio::time::sleep(ms(100)).await;
     let in_hand = ask(4, secs(3));
     tokio::time::sleep(ms(100)).await;
     gates[0].open();
