@@ -18,7 +18,7 @@ fn flat(text: &str) -> String {
 #[test]
 fn every_quotation_is_in_the_code() {
     let blocks: Vec<&str> = GUIDE
-        .split("```rust,ignore\n")
+        .split("```text\n")
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
         .collect();
