@@ -1,0 +1,211 @@
+//! What all parts of a connection share.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use bus_api::{Notice, Notices, Result};
+use redis::Client;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::error::closed;
+use crate::hints::Hints;
+use crate::keys::Keys;
+use crate::link::Link;
+use crate::registry::Registry;
+
+/// How long the server may take to answer before the connection is given up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whether the connection lives, and whether the server is in reach.
+#[derive(Debug)]
+pub(crate) struct Life {
+    over: watch::Sender<bool>,
+    away: AtomicBool,
+    pub(crate) notices: Notices,
+}
+
+impl Life {
+    fn new() -> Self {
+        Self {
+            over: watch::Sender::new(false),
+            away: AtomicBool::new(false),
+            notices: Notices::new(),
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        *self.over.borrow()
+    }
+
+    /// Ends it; false when it was over already.
+    pub(crate) fn end(&self) -> bool {
+        !self.over.send_replace(true)
+    }
+
+    /// Waits until it is over.
+    pub(crate) async fn ended(&self) {
+        // The sender is `self`, so that waiting cannot fail.
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
+    }
+
+    /// The server cannot be reached.
+    pub(crate) fn lost(&self) {
+        if !self.is_over() && !self.away.swap(true, Ordering::AcqRel) {
+            self.notices.report(Notice::Disconnected);
+        }
+    }
+
+    /// The server has been reached.
+    pub(crate) fn reached(&self) {
+        if self.away.swap(false, Ordering::AcqRel) {
+            self.notices.report(Notice::Reconnected);
+        }
+    }
+}
+
+/// What all parts of a connection share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) keys: Keys,
+    pub(crate) life: Arc<Life>,
+    pub(crate) client: Client,
+    /// Publishing.
+    pub(crate) publishing: Arc<Link>,
+    /// Fetching messages.
+    pub(crate) reading: Arc<Link>,
+    /// Settling, leases, administration.
+    pub(crate) control: Arc<Link>,
+    pub(crate) registry: Registry,
+    pub(crate) hints: Hints,
+    tasks: Mutex<Vec<AbortHandle>>,
+    anchor: OnceLock<Weak<Anchor>>,
+}
+
+/// Whoever uses the connection holds one; with the last of them its tasks end.
+#[derive(Debug)]
+pub(crate) struct Anchor(Arc<Core>);
+
+impl Drop for Anchor {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
+}
+
+impl Core {
+    pub(crate) fn new(config: Config, client: Client) -> Arc<Self> {
+        let life = Arc::new(Life::new());
+        let patience = config
+            .settings
+            .connect_timeout
+            .max(Duration::from_millis(100));
+        let link = || Link::new(client.clone(), Arc::clone(&life), patience, ANSWER_TIMEOUT);
+        Arc::new(Self {
+            keys: Keys::new(config.settings.namespace.clone()),
+            publishing: link(),
+            reading: link(),
+            control: link(),
+            registry: Registry::default(),
+            hints: Hints::default(),
+            tasks: Mutex::default(),
+            anchor: OnceLock::new(),
+            life,
+            client,
+            config,
+        })
+    }
+
+    /// The first anchor of the connection.
+    pub(crate) fn anchor(self: &Arc<Self>) -> Arc<Anchor> {
+        let anchor = Arc::new(Anchor(Arc::clone(self)));
+        // There is one first time.
+        let _ = self.anchor.set(Arc::downgrade(&anchor));
+        anchor
+    }
+
+    /// Another hold of the connection; `None` when nobody holds it any more.
+    pub(crate) fn hold(&self) -> Option<Arc<Anchor>> {
+        self.anchor.get()?.upgrade()
+    }
+
+    /// A connection that may wait this long for an answer.
+    pub(crate) fn blocking_link(&self, block: Duration) -> Arc<Link> {
+        let patience = self
+            .config
+            .settings
+            .connect_timeout
+            .max(Duration::from_millis(100));
+        Link::new(
+            self.client.clone(),
+            Arc::clone(&self.life),
+            patience,
+            block + ANSWER_TIMEOUT,
+        )
+    }
+
+    /// # Errors
+    /// `Closed` once the connection was closed.
+    pub(crate) fn usable(&self) -> Result<()> {
+        if self.life.is_over() {
+            return Err(closed());
+        }
+        Ok(())
+    }
+
+    /// Starts a task that ends with the connection.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let handle = tokio::spawn(task).abort_handle();
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(handle);
+    }
+
+    /// Ends every task and connection at once, without a word to the server.
+    pub(crate) fn kill(&self) {
+        self.life.end();
+        for task in self
+            .tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
+            task.abort();
+        }
+        for link in [&self.publishing, &self.reading, &self.control] {
+            link.drop_connection();
+        }
+        self.registry.forget_interests();
+    }
+}
+
+/// Waits between tries at a server that is away: 20 ms, doubled up to a second, with jitter.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff(u32);
+
+impl Backoff {
+    pub(crate) fn reset(&mut self) {
+        self.0 = 0;
+    }
+
+    pub(crate) fn next(&mut self) -> Duration {
+        let base = 20_u64 << self.0.min(6);
+        self.0 = self.0.saturating_add(1);
+        Duration::from_millis((base.min(1_000) * fastrand::u64(50..=100)) / 100)
+    }
+
+    /// Waits, at most until `deadline` or the end of the connection.
+    pub(crate) async fn wait(&mut self, life: &Life, deadline: Option<Instant>) {
+        let mut until = Instant::now() + self.next();
+        if let Some(deadline) = deadline {
+            until = until.min(deadline);
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => {}
+            () = life.ended() => {}
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Kafka as a local process: one node that is broker and controller.
+
+use std::fs::File;
+use std::process::{Child, Command};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Local, install};
+use crate::brokers::keeper;
+
+pub(super) const PROGRAM: &str = "java";
+
+/// Any 22 characters of base64 do; a fixed one lets a broker be formatted again in the same place.
+const CLUSTER_ID: &str = "YnVzLXRlc3QtY2x1c3Rlcg";
+
+pub(super) fn spawn(local: &Local, log: File) -> Result<Child> {
+    let classes = format!("{}/*", install::kafka()?.display());
+    let configuration = local.data.path().join("server.properties");
+    std::fs::write(&configuration, properties(local))?;
+    if !local.data.path().join("logs/meta.properties").exists() {
+        let format = Command::new(PROGRAM)
+            .args([
+                "-Xmx128m",
+                "-XX:TieredStopAtLevel=1",
+                "-cp",
+                &classes,
+                "kafka.tools.StorageTool",
+            ])
+            .args(["format", "-t", CLUSTER_ID, "-c"])
+            .arg(&configuration)
+            .output()
+            .context("cannot start java")?;
+        ensure!(
+            format.status.success(),
+            "kafka format: {}",
+            String::from_utf8_lossy(&format.stderr)
+        );
+    }
+    // Old lines would say that it has started before it has.
+    log.set_len(0)?;
+    keeper::spawn(PROGRAM, |command| {
+        command
+            .args([
+                "-Xms128m",
+                "-Xmx384m",
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "-Xshare:auto",
+            ])
+            .args(["-cp", &classes, "kafka.Kafka"])
+            .arg(&configuration)
+            .stderr(log);
+    })
+}
+
+/// The two session settings let a killed node register again after two seconds instead of nine.
+fn properties(local: &Local) -> String {
+    let (port, controller) = (local.port, local.side_port);
+    let mut lines = vec![
+        "process.roles=broker,controller".to_owned(),
+        "node.id=1".to_owned(),
+        format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
+        format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
+        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}"),
+        "controller.listener.names=CONTROLLER".to_owned(),
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
+        format!("log.dirs={}/logs", local.data.path().display()),
+    ];
+    lines.extend(
+        [
+            "offsets.topic.replication.factor=1",
+            "offsets.topic.num.partitions=1",
+            "transaction.state.log.replication.factor=1",
+            "transaction.state.log.min.isr=1",
+            "transaction.state.log.num.partitions=1",
+            "share.coordinator.state.topic.replication.factor=1",
+            "share.coordinator.state.topic.min.isr=1",
+            "group.initial.rebalance.delay.ms=0",
+            "group.consumer.heartbeat.interval.ms=1000",
+            "group.consumer.min.heartbeat.interval.ms=500",
+            "group.min.session.timeout.ms=1000",
+            "broker.session.timeout.ms=1500",
+            "broker.heartbeat.interval.ms=300",
+            "auto.create.topics.enable=false",
+            "num.network.threads=1",
+            "num.io.threads=2",
+            "log.cleaner.dedupe.buffer.size=2097152",
+        ]
+        .map(str::to_owned),
+    );
+    if local.options.sync_always {
+        lines.push("log.flush.interval.messages=1".to_owned());
+    }
+    lines.extend(local.options.extra.iter().cloned());
+    lines.join("\n")
+}

@@ -1,0 +1,422 @@
+//! Redis, under test.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use bus_api::{
+    BusUrl, Error, ErrorKind, Group, Namespace, Pattern, Result, Settings, SubscriptionId, Topic,
+};
+use bus_conformance::{Connection, Control, Disturb, Factory, Foreign, Transport};
+use bus_redis::{Config, RedisBus};
+use redis::aio::MultiplexedConnection;
+use tokio::sync::Mutex;
+
+use crate::brokers::{Broker, Kind, LocalOptions, Proxy};
+
+/// A running Redis, which all cases of a run share.
+#[derive(Debug)]
+pub struct RedisFactory {
+    broker: Mutex<Broker>,
+    url: String,
+    why: String,
+    controls: Vec<Control>,
+    /// A subscription outlives the client that made it, so its way to the server has to.
+    proxies: std::sync::Mutex<Vec<Arc<Proxy>>>,
+}
+
+impl RedisFactory {
+    /// A local process that writes through to the disk, so that it can be killed at will.
+    ///
+    /// # Errors
+    /// There is none, and it could not be fetched.
+    pub async fn local() -> anyhow::Result<Self> {
+        let options = LocalOptions {
+            sync_always: true,
+            ..LocalOptions::default()
+        };
+        Ok(Self::of(Broker::local(Kind::Redis, options).await?))
+    }
+
+    /// Whatever the harness finds first.
+    ///
+    /// # Errors
+    /// Nothing was found.
+    pub async fn start() -> anyhow::Result<Self> {
+        if std::env::var_os(Kind::Redis.url_variable()).is_some() {
+            return Ok(Self::of(Broker::start(Kind::Redis).await?));
+        }
+        Self::local().await
+    }
+
+    fn of(mut broker: Broker) -> Self {
+        let mut controls = vec![
+            Control::Kill,
+            Control::Cut,
+            Control::Foreign,
+            Control::ForgeRequest,
+            Control::LoseSubscription,
+            Control::LoseLog,
+            Control::NewerRecord,
+            Control::Leftovers,
+        ];
+        if broker.process().is_some() {
+            controls.push(Control::Restart);
+        }
+        Self {
+            url: broker.url(),
+            why: broker.why().to_owned(),
+            broker: Mutex::new(broker),
+            controls,
+            proxies: std::sync::Mutex::default(),
+        }
+    }
+
+    /// A connection of another client.
+    async fn raw(&self) -> Result<MultiplexedConnection> {
+        let client = redis::Client::open(self.url.as_str()).map_err(failed)?;
+        client
+            .get_multiplexed_async_connection()
+            .await
+            .map_err(failed)
+    }
+
+    fn address(&self) -> anyhow::Result<SocketAddr> {
+        let url: BusUrl = self.url.parse()?;
+        let host = url.hosts().first().context("no host")?;
+        let ip = match host.host.as_str() {
+            "localhost" => "127.0.0.1".parse()?,
+            host => host.parse()?,
+        };
+        Ok(SocketAddr::new(ip, host.port.unwrap_or(6379)))
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        format!("the test's own client: {error}"),
+    )
+}
+
+fn root(topic: &str) -> &str {
+    topic.split('.').next().unwrap_or(topic)
+}
+
+struct Wire {
+    bus: RedisBus,
+    proxy: Arc<Proxy>,
+}
+
+#[async_trait]
+impl Disturb for Wire {
+    async fn kill(&self) {
+        self.bus.kill();
+    }
+
+    async fn cut(&self) {
+        self.proxy.cut();
+    }
+
+    async fn heal(&self) {
+        self.proxy.heal();
+    }
+}
+
+#[async_trait]
+impl Factory for RedisFactory {
+    fn name(&self) -> String {
+        format!("redis, {}", self.why)
+    }
+
+    fn transport(&self) -> Transport {
+        Transport::Redis
+    }
+
+    fn controls(&self) -> &[Control] {
+        &self.controls
+    }
+
+    fn virtual_time(&self) -> bool {
+        false
+    }
+
+    async fn connect(&self, namespace: &Namespace, options: &[(&str, &str)]) -> Result<Connection> {
+        let proxy = Proxy::start(self.address().map_err(failed)?)
+            .await
+            .map(Arc::new)
+            .map_err(failed)?;
+        self.proxies
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(Arc::clone(&proxy));
+        let mut url: BusUrl = format!("redis://127.0.0.1:{}", proxy.port()).parse()?;
+        for (name, value) in options {
+            url.options_mut().set(*name, *value);
+        }
+        let mut settings = Settings::take(url.options_mut())?;
+        settings.namespace = namespace.clone();
+        let bus = RedisBus::open(Config::from_url(url, settings)?).await?;
+        Ok(Connection {
+            bus: Arc::new(bus.clone()),
+            disturb: Arc::new(Wire { bus, proxy }),
+        })
+    }
+
+    async fn stop_broker(&self) -> Result<()> {
+        let mut broker = self.broker.lock().await;
+        let process = broker.process().ok_or_else(|| failed("no process"))?;
+        process.kill().map_err(failed)
+    }
+
+    async fn start_broker(&self) -> Result<()> {
+        let mut broker = self.broker.lock().await;
+        let process = broker.process().ok_or_else(|| failed("no process"))?;
+        process.restart().await.map_err(failed)
+    }
+
+    async fn publish_foreign(
+        &self,
+        namespace: &Namespace,
+        topic: &str,
+        message: Foreign,
+    ) -> Result<()> {
+        let mut command = redis::cmd("XADD");
+        command
+            .arg(format!("{namespace}:{{{}}}:s:{topic}", root(topic)))
+            .arg("*");
+        match message {
+            Foreign::Plain { payload, headers } => {
+                command.arg("data").arg(&payload[..]);
+                for (name, value) in headers {
+                    command.arg(name).arg(value);
+                }
+            }
+            Foreign::Structured { json } => {
+                command
+                    .arg("content-type")
+                    .arg("application/cloudevents+json")
+                    .arg("data")
+                    .arg(&json[..]);
+            }
+            Foreign::Malformed { payload } => {
+                command
+                    .arg("ce_specversion")
+                    .arg("1.0")
+                    .arg("ce_id")
+                    .arg(&b"\xff\xfe"[..])
+                    .arg("data")
+                    .arg(&payload[..]);
+            }
+            _ => return Err(failed("this kind of foreign message is not known")),
+        }
+        let mut raw = self.raw().await?;
+        command
+            .query_async::<redis::Value>(&mut raw)
+            .await
+            .map(drop)
+            .map_err(failed)
+    }
+
+    async fn forge_request(
+        &self,
+        namespace: &Namespace,
+        topic: &str,
+        wait: Duration,
+    ) -> Result<bool> {
+        use futures_util::StreamExt;
+        const ADDRESS: &str = "forged-address";
+        let client = redis::Client::open(self.url.as_str()).map_err(failed)?;
+        let mut channel = client.get_async_pubsub().await.map_err(failed)?;
+        channel.subscribe(ADDRESS).await.map_err(failed)?;
+        let mut raw = self.raw().await?;
+        let members: Vec<String> = redis::cmd("ZRANGE")
+            .arg(format!("{namespace}:{{~q}}:r"))
+            .arg(0)
+            .arg(-1)
+            .query_async(&mut raw)
+            .await
+            .map_err(failed)?;
+        let now: (u64, u64) = redis::cmd("TIME")
+            .query_async(&mut raw)
+            .await
+            .map_err(failed)?;
+        let mut record = vec![1];
+        for item in [
+            "bus-reply-to",
+            ADDRESS,
+            "ce_specversion",
+            "1.0",
+            "ce_id",
+            "forged",
+            "ce_source",
+            "forger",
+            "ce_type",
+            "conformance.question",
+            "bus-format",
+            "1",
+            "bus-topic",
+            topic,
+            "content-type",
+            "application/json",
+            "data",
+            "{\"number\":1}",
+        ] {
+            record.extend((item.len() as u32).to_be_bytes());
+            record.extend(item.as_bytes());
+        }
+        for member in members {
+            let Some((queue, _)) = member.rsplit_once(' ') else {
+                continue;
+            };
+            let mut item = format!("{} ", now.0 * 1_000 + 10_000).into_bytes();
+            item.extend(&record);
+            redis::cmd("RPUSH")
+                .arg(format!("{namespace}:{{~q}}:q:{queue}"))
+                .arg(item)
+                .query_async::<redis::Value>(&mut raw)
+                .await
+                .map_err(failed)?;
+        }
+        let mut messages = channel.on_message();
+        Ok(tokio::time::timeout(wait, messages.next()).await.is_ok())
+    }
+
+    async fn lose_subscription(
+        &self,
+        namespace: &Namespace,
+        group: &str,
+        pattern: &str,
+    ) -> Result<()> {
+        let pattern = Pattern::new(pattern)?;
+        let sub = SubscriptionId::new(Group::new(group)?, pattern.clone()).broker_name();
+        let mut raw = self.raw().await?;
+        let prefix = format!("{namespace}:");
+        for key in self.keys(&mut raw, namespace).await? {
+            let topic = key
+                .strip_prefix(&prefix)
+                .and_then(|rest| rest.split_once("}:s:"))
+                .and_then(|(_, topic)| Topic::new(topic).ok());
+            if topic.is_some_and(|topic| pattern.matches(&topic)) {
+                redis::cmd("XGROUP")
+                    .arg("DESTROY")
+                    .arg(&key)
+                    .arg(&sub)
+                    .query_async::<redis::Value>(&mut raw)
+                    .await
+                    .map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn lose_log(&self, namespace: &Namespace, topic: &str) -> Result<()> {
+        let mut raw = self.raw().await?;
+        redis::cmd("DEL")
+            .arg(format!("{namespace}:{{{}}}:s:{topic}", root(topic)))
+            .query_async::<redis::Value>(&mut raw)
+            .await
+            .map(drop)
+            .map_err(failed)
+    }
+
+    async fn store_newer_records(
+        &self,
+        namespace: &Namespace,
+        group: &str,
+        pattern: &str,
+    ) -> Result<()> {
+        let id = SubscriptionId::new(Group::new(group)?, Pattern::new(pattern)?);
+        let suffix = format!("}}:r:{}", id.broker_name());
+        let mut raw = self.raw().await?;
+        for key in self.keys(&mut raw, namespace).await? {
+            if !key.ends_with(&suffix) {
+                continue;
+            }
+            let names: Vec<String> = redis::cmd("HKEYS")
+                .arg(&key)
+                .query_async(&mut raw)
+                .await
+                .map_err(failed)?;
+            for name in names {
+                redis::cmd("HSET")
+                    .arg(&key)
+                    .arg(name)
+                    .arg(&[bus_api::AttemptRecord::VERSION + 1, 0, 0][..])
+                    .query_async::<redis::Value>(&mut raw)
+                    .await
+                    .map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn leftovers(&self, namespace: &Namespace) -> Result<Vec<String>> {
+        let mut raw = self.raw().await?;
+        let mut found = Vec::new();
+        for key in self.keys(&mut raw, namespace).await? {
+            let rest = key.split_once('}').map_or("", |(_, rest)| rest);
+            if key.contains("{~q}") {
+                // A list of requests goes with its time to live.
+                found.push(key);
+            } else if rest.starts_with(":m:") || rest.starts_with(":l:") || rest.starts_with(":x:")
+            {
+                found.push(key);
+            } else if rest.starts_with(":s:") {
+                let groups: Vec<Vec<redis::Value>> = redis::cmd("XINFO")
+                    .arg("GROUPS")
+                    .arg(&key)
+                    .query_async(&mut raw)
+                    .await
+                    .map_err(failed)?;
+                for group in groups {
+                    let name: String = group
+                        .get(1)
+                        .and_then(|name| redis::from_redis_value(name.clone()).ok())
+                        .unwrap_or_default();
+                    let consumers: Vec<Vec<redis::Value>> = redis::cmd("XINFO")
+                        .arg("CONSUMERS")
+                        .arg(&key)
+                        .arg(&name)
+                        .query_async(&mut raw)
+                        .await
+                        .map_err(failed)?;
+                    for consumer in consumers {
+                        let consumer: String = consumer
+                            .get(1)
+                            .and_then(|name| redis::from_redis_value(name.clone()).ok())
+                            .unwrap_or_default();
+                        if !consumer.starts_with('~') {
+                            found.push(format!("consumer {consumer} of {name} on {key}"));
+                        }
+                    }
+                }
+            }
+        }
+        let channels: Vec<String> = redis::cmd("PUBSUB")
+            .arg("CHANNELS")
+            .arg(format!("{namespace}:{{~q}}:i:*"))
+            .query_async(&mut raw)
+            .await
+            .map_err(failed)?;
+        found.extend(channels);
+        Ok(found)
+    }
+}
+
+impl RedisFactory {
+    /// All keys of a namespace.
+    async fn keys(
+        &self,
+        raw: &mut MultiplexedConnection,
+        namespace: &Namespace,
+    ) -> Result<Vec<String>> {
+        redis::cmd("KEYS")
+            .arg(format!("{namespace}:*"))
+            .query_async(raw)
+            .await
+            .map_err(failed)
+    }
+}
