@@ -54,6 +54,16 @@ impl Connector {
         let connector = connector.with("memory", bus_memory::open);
         #[cfg(not(feature = "memory"))]
         let connector = connector.with_feature("memory", "memory");
+        #[cfg(feature = "redis")]
+        let connector = connector
+            .with("redis", bus_redis::open)
+            .with("rediss", bus_redis::open)
+            .with("unix", bus_redis::open);
+        #[cfg(not(feature = "redis"))]
+        let connector = connector
+            .with_feature("redis", "redis")
+            .with_feature("rediss", "redis")
+            .with_feature("unix", "redis");
         Self(connector)
     }
 
