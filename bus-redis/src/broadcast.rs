@@ -85,10 +85,10 @@ impl Leave for Listener {
 fn matching(core: &Core, pattern: &Pattern) -> Vec<Topic> {
     let mut topics = core.registry.all();
     topics.retain(|topic| pattern.matches(topic));
-    if let Some(exact) = pattern.exact() {
-        if !topics.contains(&exact) {
-            topics.push(exact);
-        }
+    if let Some(exact) = pattern.exact()
+        && !topics.contains(&exact)
+    {
+        topics.push(exact);
     }
     topics
 }

@@ -65,10 +65,10 @@ impl Registry {
         if !topics.contains_key(topic.root()) {
             topics.insert(topic.root().to_owned(), BTreeSet::new());
         }
-        if let Some(known) = topics.get_mut(topic.root()) {
-            if !known.contains(topic) {
-                known.insert(topic.clone());
-            }
+        if let Some(known) = topics.get_mut(topic.root())
+            && !known.contains(topic)
+        {
+            known.insert(topic.clone());
         }
     }
 

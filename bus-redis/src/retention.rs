@@ -288,10 +288,10 @@ impl Limits {
             return;
         }
         self.room = self.room.saturating_sub(count);
-        if self.when_full == WhenFull::DropOldest {
-            if let Err(error) = self.drop_oldest(core).await {
-                tracing::debug!(%error, "the oldest messages could not be dropped");
-            }
+        if self.when_full == WhenFull::DropOldest
+            && let Err(error) = self.drop_oldest(core).await
+        {
+            tracing::debug!(%error, "the oldest messages could not be dropped");
         }
     }
 

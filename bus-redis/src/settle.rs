@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bus_api::cloudevents::{Extent, dead_letter_details};
+use bus_api::cloudevents::dead_letter_details;
 use bus_api::{AttemptRecord, DeadLetter, Receipt, Result, Settlement, Settler};
 use redis::Cmd;
 use tokio::time::Instant;
@@ -273,7 +273,6 @@ fn dead_letter(entry: &DeadLetter) -> Vec<Vec<u8>> {
         dead_letter_details(entry).to_vec(),
     ];
     items.extend(wire::flat(&entry.message));
-    debug_assert!(matches!(Extent::Whole, Extent::Whole));
     items
 }
 
@@ -304,10 +303,8 @@ fn outcomes(
     let mut outcomes = vec![Err(fenced()); count];
     for (part, index) in parts.iter().zip(order) {
         let done = part.int(WHAT)? != 0 || asked_before;
-        if done {
-            if let Some(outcome) = outcomes.get_mut(*index) {
-                *outcome = Ok(());
-            }
+        if done && let Some(outcome) = outcomes.get_mut(*index) {
+            *outcome = Ok(());
         }
     }
     Ok(Some(outcomes))

@@ -82,15 +82,24 @@ struct Refuses {
 #[async_trait]
 impl Bug for Refuses {
     async fn publish(&self, bus: &dyn Bus, batch: Vec<Message>) -> Vec<bus_api::Result<Published>> {
-        let mut results = Vec::new();
+        let mut refused = Vec::new();
+        let mut passed = Vec::new();
         for message in batch {
-            if self.seen.fetch_add(1, Ordering::Relaxed) % self.every == self.every - 1 {
-                results.push(Err(Error::new(ErrorKind::Unavailable, "not stored")));
-            } else {
-                results.extend(bus.publish(vec![message]).await);
+            let refuse = self.seen.fetch_add(1, Ordering::Relaxed) % self.every == self.every - 1;
+            refused.push(refuse);
+            if !refuse {
+                passed.push(message);
             }
         }
-        results
+        // All at once: one after the other, the next batch would overtake the rest of this one.
+        let mut stored = bus.publish(passed).await.into_iter();
+        refused
+            .into_iter()
+            .filter_map(|refuse| match refuse {
+                true => Some(Err(Error::new(ErrorKind::Unavailable, "not stored"))),
+                false => stored.next(),
+            })
+            .collect()
     }
 }
 

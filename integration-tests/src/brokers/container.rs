@@ -15,7 +15,7 @@ use super::{Kind, START_TIMEOUT};
 /// A broker in a container; the engine removes it when this is dropped.
 #[derive(Debug)]
 pub(super) struct Container {
-    running: Running,
+    _running: Running,
     image: String,
     port: u16,
 }
@@ -85,7 +85,7 @@ impl Container {
             }
         };
         Ok(Self {
-            running,
+            _running: running,
             image,
             port,
         })

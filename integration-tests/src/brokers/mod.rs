@@ -36,7 +36,7 @@ pub struct Broker {
 #[derive(Debug)]
 enum Source {
     Address(String),
-    Container(Container),
+    Container(Box<Container>),
     Local(Local),
 }
 
@@ -65,7 +65,7 @@ impl Broker {
             );
             return Ok(Self {
                 kind,
-                source: Source::Container(container),
+                source: Source::Container(Box::new(container)),
                 why,
             });
         }
@@ -87,7 +87,7 @@ impl Broker {
         );
         Ok(Self {
             kind,
-            source: Source::Container(container),
+            source: Source::Container(Box::new(container)),
             why,
         })
     }

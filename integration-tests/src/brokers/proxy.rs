@@ -106,7 +106,7 @@ async fn listen(listener: TcpListener, target: SocketAddr, state: watch::Receive
     // Dropped with this task, and every connection with it.
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        if state.borrow().cuts % 2 == 0 {
+        if state.borrow().cuts.is_multiple_of(2) {
             connections.spawn(pass(client, target, state.clone()));
         }
         while connections.try_join_next().is_some() {}
