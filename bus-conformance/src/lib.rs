@@ -11,7 +11,6 @@ mod factory;
 mod model;
 mod outcome;
 mod planted;
-#[allow(dead_code, unused_imports, reason = "cases are being written")]
 mod probe;
 mod report;
 mod runner;

@@ -24,7 +24,9 @@ mod payloads;
 mod publish;
 mod redrive;
 mod replay;
+mod replies;
 mod requests;
+mod requests_once;
 mod retention;
 mod retry;
 mod safety;
@@ -64,7 +66,9 @@ pub(crate) fn all() -> Vec<Case> {
         publish::cases(),
         redrive::cases(),
         replay::cases(),
+        replies::cases(),
         requests::cases(),
+        requests_once::cases(),
         retention::cases(),
         retry::cases(),
         safety::cases(),

@@ -240,11 +240,6 @@ impl Crew {
         }
     }
 
-    /// Waits until it has ended by itself, and says why.
-    pub(crate) async fn ended(self) -> Result<Report, Error> {
-        self.running.join().await
-    }
-
     /// Leaves it as it is for the rest of the case.
     pub(crate) fn leave_running(self) {
         // Dropping it would drain it.

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bus_api::{Message, MessageId};
+use bus_api::Message;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -58,11 +58,6 @@ impl Run {
             message: context.message().clone(),
             at: Instant::now(),
         }
-    }
-
-    /// The id of the message.
-    pub(crate) fn id(&self) -> &MessageId {
-        &self.message.metadata.id
     }
 }
 
