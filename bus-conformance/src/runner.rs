@@ -43,7 +43,7 @@ impl Default for RunOptions {
 /// # Cancel safety
 /// Dropping the future stops waiting; cases that had begun run to their end on their own threads.
 pub async fn run(factory: Arc<dyn Factory>, options: RunOptions) -> Report {
-    let cases: Vec<Case> = all()
+    let mut cases: Vec<(usize, Case)> = all()
         .into_iter()
         .filter(|case| {
             options
@@ -51,13 +51,15 @@ pub async fn run(factory: Arc<dyn Factory>, options: RunOptions) -> Report {
                 .as_ref()
                 .is_none_or(|text| case.name().contains(text))
         })
+        .enumerate()
         .collect();
-    let rows = stream::iter(cases)
-        .map(|case| {
+    cases.sort_by_key(|(_, case)| is_alone(case));
+    let mut rows: Vec<(usize, Row)> = stream::iter(cases)
+        .map(|(index, case)| {
             let (factory, seed) = (factory.clone(), options.seed);
             async move {
                 let name = (case.clause(), case.name());
-                tokio::task::spawn_blocking(move || execute(&case, &factory, seed))
+                let row = tokio::task::spawn_blocking(move || execute(&case, &factory, seed))
                     .await
                     .unwrap_or_else(|error| Row {
                         clause: name.0,
@@ -65,15 +67,17 @@ pub async fn run(factory: Arc<dyn Factory>, options: RunOptions) -> Report {
                         outcome: Outcome::Failed(format!("the case panicked: {error}")),
                         took: Duration::ZERO,
                         seed: seed.unwrap_or_default(),
-                    })
+                    });
+                (index, row)
             }
         })
-        .buffered(options.jobs.max(1))
+        .buffer_unordered(options.jobs.max(1))
         .collect()
         .await;
+    rows.sort_by_key(|(index, _)| *index);
     Report {
         subject: factory.name(),
-        rows,
+        rows: rows.into_iter().map(|(_, row)| row).collect(),
     }
 }
 
@@ -91,9 +95,19 @@ pub fn main(factories: &[Arc<dyn Factory>]) -> std::process::ExitCode {
         .and_then(|text| text.parse().ok());
     let trials = factories
         .iter()
-        .flat_map(|factory| all().into_iter().map(|case| trial(case, factory, seed)))
+        .flat_map(|factory| {
+            let mut cases = all();
+            cases.sort_by_key(is_alone);
+            cases.into_iter().map(|case| trial(case, factory, seed))
+        })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Whether the case takes the broker away from all others. Such cases come last: each of them waits for all
+/// that run, and keeps the next from beginning.
+fn is_alone(case: &Case) -> bool {
+    case.needs().contains(&Control::Restart)
 }
 
 fn trial(case: Case, factory: &Arc<dyn Factory>, seed: Option<u64>) -> Trial {
@@ -128,7 +142,7 @@ fn missing(case: &Case, factory: &dyn Factory) -> Option<String> {
 pub(crate) fn execute(case: &Case, factory: &Arc<dyn Factory>, seed: Option<u64>) -> Row {
     let seed = seed.unwrap_or_else(|| rand::rng().random());
     let (_alone, _beside);
-    if case.needs().contains(&Control::Restart) {
+    if is_alone(case) {
         _alone = BROKER.write().unwrap_or_else(PoisonError::into_inner);
     } else {
         _beside = BROKER.read().unwrap_or_else(PoisonError::into_inner);

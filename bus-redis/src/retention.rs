@@ -280,6 +280,7 @@ impl Limits {
             ErrorKind::Throttled,
             format!("the namespace is full; raise `{}`{advice}", self.named),
         )
+        .retry_after(FRESH)
     }
 
     /// Messages were stored: they use room, or push out the oldest.
