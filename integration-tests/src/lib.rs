@@ -6,7 +6,11 @@ pub mod brokers;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "brokers")]
+mod suite;
 
 pub use memory::MemoryFactory;
 #[cfg(feature = "redis")]
 pub use redis::RedisFactory;
+#[cfg(feature = "brokers")]
+pub use suite::main;

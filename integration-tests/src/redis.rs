@@ -14,7 +14,7 @@ use bus_redis::{Config, RedisBus};
 use redis::aio::MultiplexedConnection;
 use tokio::sync::Mutex;
 
-use crate::brokers::{Broker, Kind, LocalOptions, Proxy};
+use crate::brokers::{Broker, Kind, Proxy, Setup};
 
 /// A running Redis, which all cases of a run share.
 #[derive(Debug)]
@@ -28,30 +28,12 @@ pub struct RedisFactory {
 }
 
 impl RedisFactory {
-    /// A local process that writes through to the disk, so that it can be killed at will.
-    ///
-    /// # Errors
-    /// There is none, and it could not be fetched.
-    pub async fn local() -> anyhow::Result<Self> {
-        let options = LocalOptions {
-            sync_always: true,
-            ..LocalOptions::default()
-        };
-        Ok(Self::of(Broker::local(Kind::Redis, options).await?))
-    }
-
-    /// Whatever the harness finds first.
+    /// Whatever the harness finds first, writing through to the disk, so that it can be killed at will.
     ///
     /// # Errors
     /// Nothing was found.
     pub async fn start() -> anyhow::Result<Self> {
-        if std::env::var_os(Kind::Redis.url_variable()).is_some() {
-            return Ok(Self::of(Broker::start(Kind::Redis).await?));
-        }
-        Self::local().await
-    }
-
-    fn of(mut broker: Broker) -> Self {
+        let broker = Broker::start(Kind::Redis, Setup::synced()).await?;
         let mut controls = vec![
             Control::Kill,
             Control::Cut,
@@ -62,16 +44,16 @@ impl RedisFactory {
             Control::NewerRecord,
             Control::Leftovers,
         ];
-        if broker.process().is_some() {
+        if broker.is_controlled() {
             controls.push(Control::Restart);
         }
-        Self {
+        Ok(Self {
             url: broker.url(),
             why: broker.why().to_owned(),
             broker: Mutex::new(broker),
             controls,
             proxies: std::sync::Mutex::default(),
-        }
+        })
     }
 
     /// A connection of another client.
@@ -166,15 +148,11 @@ impl Factory for RedisFactory {
     }
 
     async fn stop_broker(&self) -> Result<()> {
-        let mut broker = self.broker.lock().await;
-        let process = broker.process().ok_or_else(|| failed("no process"))?;
-        process.kill().map_err(failed)
+        self.broker.lock().await.kill().await.map_err(failed)
     }
 
     async fn start_broker(&self) -> Result<()> {
-        let mut broker = self.broker.lock().await;
-        let process = broker.process().ok_or_else(|| failed("no process"))?;
-        process.restart().await.map_err(failed)
+        self.broker.lock().await.restart().await.map_err(failed)
     }
 
     async fn publish_foreign(

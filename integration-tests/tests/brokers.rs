@@ -1,51 +1,86 @@
-//! The harness itself: each broker starts, survives `kill -9` with its port, and can be paused.
+//! The harness itself: each broker starts, survives `kill -9` with its port and data, and can be paused.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use integration_tests::brokers::{Broker, Kind, LocalOptions, Proxy};
+use anyhow::Result;
+use integration_tests::brokers::{Broker, Kind, Proxy, Setup};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-async fn restarts_on_the_same_port(kind: Kind) -> Result<()> {
-    let mut broker = Broker::local(kind, LocalOptions::default()).await?;
+const LIMIT: Duration = Duration::from_secs(180);
+
+async fn restarts_on_the_same_port(mut broker: Broker) -> Result<()> {
     let url = broker.url();
-    assert!(broker.why().contains("local process"), "{}", broker.why());
-    let process = broker.process().context("a local broker has a process")?;
-    process.kill()?;
-    assert!(
-        TcpStream::connect(("127.0.0.1", process.port()))
-            .await
-            .is_err()
-    );
-    process.restart().await?;
-    process.pause()?;
-    process.resume()?;
+    let address = url
+        .split_once("://")
+        .map_or("", |(_, address)| address)
+        .to_owned();
+    let mut before = TcpStream::connect(&address).await?;
+    broker.kill().await?;
+    let mut rest = Vec::new();
+    // It greets or not; either way the connection ends.
+    let _ = timeout(LIMIT, before.read_to_end(&mut rest)).await?;
+    broker.restart().await?;
+    broker.pause().await?;
+    broker.resume().await?;
     assert_eq!(broker.url(), url);
     Ok(())
 }
 
-const LIMIT: Duration = Duration::from_secs(180);
+async fn local(kind: Kind) -> Result<()> {
+    let broker = Broker::local(kind, Setup::synced()).await?;
+    assert!(broker.why().contains("local process"), "{}", broker.why());
+    restarts_on_the_same_port(broker).await
+}
 
-#[tokio::test]
-async fn redis_restarts_on_the_same_port() -> Result<()> {
-    timeout(LIMIT, restarts_on_the_same_port(Kind::Redis)).await?
+/// Where there is no engine, there is nothing to test.
+async fn container(kind: Kind) -> Result<()> {
+    if !Broker::has_container_engine() {
+        return Ok(());
+    }
+    let broker = Broker::container(kind, &Setup::synced()).await?;
+    assert!(
+        broker.why().contains("container engine"),
+        "{}",
+        broker.why()
+    );
+    restarts_on_the_same_port(broker).await
 }
 
 #[tokio::test]
-async fn nats_restarts_on_the_same_port() -> Result<()> {
-    timeout(LIMIT, restarts_on_the_same_port(Kind::Nats)).await?
+async fn a_local_redis_restarts_on_the_same_port() -> Result<()> {
+    timeout(LIMIT, local(Kind::Redis)).await?
 }
 
 #[tokio::test]
-async fn kafka_restarts_on_the_same_port() -> Result<()> {
-    timeout(LIMIT, restarts_on_the_same_port(Kind::Kafka)).await?
+async fn a_local_nats_restarts_on_the_same_port() -> Result<()> {
+    timeout(LIMIT, local(Kind::Nats)).await?
+}
+
+#[tokio::test]
+async fn a_local_kafka_restarts_on_the_same_port() -> Result<()> {
+    timeout(LIMIT, local(Kind::Kafka)).await?
+}
+
+#[tokio::test]
+async fn a_redis_container_restarts_on_the_same_port() -> Result<()> {
+    timeout(LIMIT, container(Kind::Redis)).await?
+}
+
+#[tokio::test]
+async fn a_nats_container_restarts_on_the_same_port() -> Result<()> {
+    timeout(LIMIT, container(Kind::Nats)).await?
+}
+
+#[tokio::test]
+async fn a_kafka_container_restarts_on_the_same_port() -> Result<()> {
+    timeout(LIMIT, container(Kind::Kafka)).await?
 }
 
 #[tokio::test]
 async fn a_proxy_cuts_holds_and_heals() -> Result<()> {
-    let broker = Broker::local(Kind::Redis, LocalOptions::default()).await?;
+    let broker = Broker::local(Kind::Redis, Setup::default()).await?;
     let target = broker.url().trim_start_matches("redis://").parse()?;
     let proxy = Proxy::start(target).await?;
     let mut through = TcpStream::connect(("127.0.0.1", proxy.port())).await?;

@@ -1,31 +1,47 @@
-//! Brokers in containers.
+//! Brokers in containers: killed, paused and restarted at will, on the same port and data.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use testcontainers_modules::kafka::apache::Kafka;
-use testcontainers_modules::nats::{Nats, NatsServerCmd};
-use testcontainers_modules::redis::Redis;
-use testcontainers_modules::testcontainers::core::ContainerPort;
-use testcontainers_modules::testcontainers::runners::AsyncRunner;
-use testcontainers_modules::testcontainers::{ContainerAsync, ImageExt};
+use anyhow::{Context, Result, anyhow, bail};
+use testcontainers::bollard::query_parameters::{
+    KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
+};
+use testcontainers::core::{ContainerPort, client::docker_client_instance};
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
+use tokio::runtime::{Builder, Runtime};
 
-use super::{Kind, START_TIMEOUT};
+use super::local::kafka_settings;
+use super::{Kind, START_TIMEOUT, Setup, ports, probe};
 
-/// A broker in a container; the engine removes it when this is dropped.
+/// Everything that concerns the engine happens on this runtime: containers and the engine's client outlive
+/// the runtime of the test that asked first, and are removed from wherever they are dropped.
+static ENGINE: LazyLock<std::io::Result<Runtime>> = LazyLock::new(|| {
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("container-engine")
+        .enable_all()
+        .build()
+});
+
+/// The containers that run for this process, by the engine's names.
+static RUNNING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// How long an image may take to arrive.
+const PULL_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A broker in a container; the engine removes it when this is dropped, and on Ctrl-C.
 #[derive(Debug)]
 pub(super) struct Container {
-    _running: Running,
+    kind: Kind,
     image: String,
+    host: String,
     port: u16,
-}
-
-#[derive(Debug)]
-#[expect(dead_code, reason = "held so that the container lives as long")]
-enum Running {
-    Redis(ContainerAsync<Redis>),
-    Nats(ContainerAsync<Nats>),
-    Kafka(ContainerAsync<Kafka>),
+    /// Only without while it is being removed.
+    running: Option<ContainerAsync<GenericImage>>,
 }
 
 /// The address of a container engine, when there seems to be one.
@@ -34,7 +50,7 @@ pub(super) fn engine() -> Option<String> {
         Ok(address) if !address.is_empty() => Some(address),
         _ => {
             let socket = "/var/run/docker.sock";
-            std::os::unix::net::UnixStream::connect(Path::new(socket))
+            std::os::unix::net::UnixStream::connect(socket)
                 .ok()
                 .map(|_| socket.to_owned())
         }
@@ -42,60 +58,214 @@ pub(super) fn engine() -> Option<String> {
 }
 
 impl Container {
-    pub(super) async fn start(kind: Kind) -> Result<Self> {
+    pub(super) async fn start(kind: Kind, setup: &Setup) -> Result<Self> {
         let image =
             std::env::var(kind.image_variable()).unwrap_or_else(|_| kind.image().to_owned());
         let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
-        let (running, port) = match kind {
-            Kind::Redis => {
-                let request = Redis::default()
-                    .with_name(name)
-                    .with_tag(tag)
-                    .with_startup_timeout(START_TIMEOUT)
-                    .with_cmd(["redis-server", "--appendonly", "yes"]);
-                let container = request.start().await.context("redis container")?;
-                let port = container.get_host_port_ipv4(6379).await?;
-                (Running::Redis(container), port)
-            }
-            Kind::Nats => {
-                let command = NatsServerCmd::default().with_jetstream();
-                let request = Nats::default()
-                    .with_cmd(&command)
-                    .with_name(name)
-                    .with_tag(tag)
-                    .with_startup_timeout(START_TIMEOUT);
-                let container = request.start().await.context("nats container")?;
-                let port = container.get_host_port_ipv4(4222).await?;
-                (Running::Nats(container), port)
-            }
-            Kind::Kafka => {
-                let request = Kafka::default()
-                    .with_jvm_image()
-                    .with_name(name)
-                    .with_tag(tag)
-                    .with_startup_timeout(START_TIMEOUT)
-                    .with_env_var("KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS", "1000")
-                    .with_env_var("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
-                    .with_env_var("KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS", "1");
-                let container = request.start().await.context("kafka container")?;
-                let port = container
-                    .get_host_port_ipv4(ContainerPort::Tcp(9092))
-                    .await?;
-                (Running::Kafka(container), port)
-            }
+        // An engine gives a container another port at every start unless it is told which.
+        let port = ports::free()?;
+        let request = match kind {
+            Kind::Redis => redis(name, tag, setup),
+            Kind::Nats => nats(name, tag, setup),
+            Kind::Kafka => kafka(name, tag, setup, port),
         };
-        Ok(Self {
-            _running: running,
-            image,
-            port,
+        let request = request
+            .with_mapped_port(port, kind_port(kind))
+            .with_startup_timeout(PULL_TIMEOUT);
+        let (running, host) = on_engine(async move {
+            let running = request.start().await?;
+            let host = running.get_host().await?.to_string();
+            Ok((running, host))
         })
+        .await
+        .with_context(|| {
+            format!(
+                "{image} does not start; another can be named by {}",
+                kind.image_variable()
+            )
+        })?;
+        register(|names| names.insert(running.id().to_owned()));
+        let container = Self {
+            kind,
+            image,
+            host,
+            port,
+            running: Some(running),
+        };
+        container.wait_until_ready().await?;
+        Ok(container)
     }
 
     pub(super) fn image(&self) -> &str {
         &self.image
     }
 
-    pub(super) fn port(&self) -> u16 {
-        self.port
+    /// Host and port.
+    pub(super) fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
     }
+
+    pub(super) async fn kill(&self) -> Result<()> {
+        let id = self.running()?.id().to_owned();
+        on_engine(async move {
+            let options = KillContainerOptionsBuilder::new().signal("KILL").build();
+            let engine = docker_client_instance().await?;
+            engine.kill_container(&id, Some(options)).await?;
+            Ok(())
+        })
+        .await?;
+        let running = self.running()?;
+        // The engine notices a little later.
+        while running.is_running().await? {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn restart(&self) -> Result<()> {
+        self.running()?.start().await?;
+        self.wait_until_ready().await
+    }
+
+    pub(super) async fn pause(&self) -> Result<()> {
+        Ok(self.running()?.pause().await?)
+    }
+
+    pub(super) async fn resume(&self) -> Result<()> {
+        Ok(self.running()?.unpause().await?)
+    }
+
+    fn running(&self) -> Result<&ContainerAsync<GenericImage>> {
+        self.running
+            .as_ref()
+            .ok_or_else(|| anyhow!("the container of {} is being removed", self.kind))
+    }
+
+    async fn wait_until_ready(&self) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        if probe::answers_by(self.kind, &self.address(), deadline, || false).await {
+            return Ok(());
+        }
+        let running = self.running()?;
+        let mut log = running.stdout_to_vec().await.unwrap_or_default();
+        log.extend(running.stderr_to_vec().await.unwrap_or_default());
+        bail!(
+            "{} does not answer after {START_TIMEOUT:?}:\n{}",
+            self.image,
+            super::tail(&log)
+        )
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let (Some(running), Ok(engine)) = (self.running.take(), ENGINE.as_ref()) else {
+            return;
+        };
+        register(|names| names.remove(running.id()));
+        let (removed, waiting) = std::sync::mpsc::channel();
+        engine.spawn(async move {
+            drop(running);
+            let _ = removed.send(());
+        });
+        // The process may end next, and the container has to be gone by then.
+        let _ = waiting.recv();
+    }
+}
+
+/// Removes the containers whose owners have not been dropped, because a thread that hangs has them.
+pub(super) async fn remove_all() -> Result<()> {
+    let mut names = BTreeSet::new();
+    register(|running| std::mem::swap(running, &mut names));
+    if names.is_empty() {
+        return Ok(());
+    }
+    on_engine(async move {
+        let engine = docker_client_instance().await?;
+        for name in names {
+            let options = RemoveContainerOptionsBuilder::new().force(true).v(true);
+            engine
+                .remove_container(&name, Some(options.build()))
+                .await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn register<T>(change: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
+    change(&mut RUNNING.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+async fn on_engine<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let engine = ENGINE
+        .as_ref()
+        .map_err(|error| anyhow!("no runtime for the container engine: {error}"))?;
+    engine.spawn(work).await?
+}
+
+/// The port that it listens on in its container.
+fn kind_port(kind: Kind) -> ContainerPort {
+    ContainerPort::Tcp(match kind {
+        Kind::Redis => 6379,
+        Kind::Nats => 4222,
+        Kind::Kafka => 9092,
+    })
+}
+
+fn redis(name: &str, tag: &str, setup: &Setup) -> ContainerRequest<GenericImage> {
+    let fsync = if setup.sync_always {
+        "always"
+    } else {
+        "everysec"
+    };
+    let mut command = [
+        "redis-server",
+        "--save",
+        "",
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    command.push(fsync.to_owned());
+    for line in &setup.extra {
+        command.extend(format!("--{line}").split(' ').map(str::to_owned));
+    }
+    GenericImage::new(name, tag).with_cmd(command)
+}
+
+fn nats(name: &str, tag: &str, setup: &Setup) -> ContainerRequest<GenericImage> {
+    const CONFIGURATION: &str = "/bus/nats.conf";
+    let text = super::local::nats_configuration("0.0.0.0:4222", "/bus/data", setup);
+    GenericImage::new(name, tag)
+        .with_copy_to(CONFIGURATION, text.into_bytes())
+        .with_cmd(["--config", CONFIGURATION])
+}
+
+/// The image turns variables into settings: `KAFKA_SOME_KEY=v` is `some.key=v`.
+fn kafka(name: &str, tag: &str, setup: &Setup, port: u16) -> ContainerRequest<GenericImage> {
+    let own = [
+        "process.roles=broker,controller",
+        "node.id=1",
+        "controller.quorum.voters=1@localhost:9094",
+        "listeners=PLAINTEXT://0.0.0.0:9092,BROKER://0.0.0.0:9093,CONTROLLER://0.0.0.0:9094",
+        "inter.broker.listener.name=BROKER",
+        "controller.listener.names=CONTROLLER",
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    ];
+    let advertised =
+        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port},BROKER://localhost:9093");
+    let lines = own.map(str::to_owned).into_iter().chain([advertised]);
+    let mut request = ContainerRequest::from(GenericImage::new(name, tag));
+    for line in lines.chain(kafka_settings(setup)) {
+        if let Some((key, value)) = line.split_once('=') {
+            let variable = format!("KAFKA_{}", key.to_uppercase().replace('.', "_"));
+            request = request.with_env_var(variable, value);
+        }
+    }
+    request
 }

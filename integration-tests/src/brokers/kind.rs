@@ -27,6 +27,12 @@ impl Kind {
         }
     }
 
+    /// The one of this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The environment variable that gives the address of one that runs already.
     #[must_use]
     pub const fn url_variable(self) -> &'static str {
@@ -57,10 +63,10 @@ impl Kind {
         }
     }
 
-    /// The URL of one that listens on this port of this machine.
+    /// The URL of one that listens at this address, `host:port`.
     #[must_use]
-    pub fn url(self, port: u16) -> String {
-        format!("{}://127.0.0.1:{port}", self.name())
+    pub fn url(self, address: &str) -> String {
+        format!("{}://{address}", self.name())
     }
 }
 

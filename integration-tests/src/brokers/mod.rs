@@ -1,24 +1,29 @@
 //! Real brokers on demand: one small harness for tests, benchmarks and fault runs.
 //!
 //! A broker comes from the first of these that is there, and the harness says which it took and why:
-//! an address in the environment, a container engine, or a local process whose program is on `PATH` or
-//! is fetched once into `target/brokers/`.
+//! an address in the environment (`BUS_TEST_REDIS_URL`), a container engine, or a local process whose
+//! program is on `PATH` or is fetched once into `target/brokers/`. `BUS_TEST_BROKERS` chooses between the
+//! last two.
 
+mod choice;
 mod container;
 mod keeper;
 mod kind;
 mod local;
 mod ports;
+mod probe;
 mod proxy;
+mod setup;
 
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
 pub use kind::Kind;
-pub use local::LocalOptions;
 pub use proxy::Proxy;
+pub use setup::Setup;
 
+use choice::Choice;
 use container::Container;
 use local::Local;
 
@@ -41,11 +46,11 @@ enum Source {
 }
 
 impl Broker {
-    /// A broker from the first source that is there.
+    /// A broker from the first source that is there, or from the one that `BUS_TEST_BROKERS` chooses.
     ///
     /// # Errors
     /// No source is there: one line says how to get one.
-    pub async fn start(kind: Kind) -> Result<Self> {
+    pub async fn start(kind: Kind, setup: Setup) -> Result<Self> {
         if let Some(url) = std::env::var(kind.url_variable())
             .ok()
             .filter(|url| !url.is_empty())
@@ -57,30 +62,26 @@ impl Broker {
                 why,
             });
         }
-        if let Some(engine) = container::engine() {
-            let container = Container::start(kind).await?;
-            let why = format!(
-                "the container engine at {engine} runs {}",
-                container.image()
-            );
-            return Ok(Self {
-                kind,
-                source: Source::Container(Box::new(container)),
-                why,
-            });
+        match (Choice::of_environment()?, container::engine()) {
+            (Some(Choice::Containers), _) | (None, Some(_)) => Self::container(kind, &setup).await,
+            (Some(Choice::Local), _) => Self::local(kind, setup).await,
+            (None, None) => {
+                let mut broker = Self::local(kind, setup).await?;
+                broker.why += ", because there is no container engine";
+                Ok(broker)
+            }
         }
-        Self::local(kind, LocalOptions::default()).await
     }
 
     /// A broker in a container.
     ///
     /// # Errors
     /// There is no engine, or the image does not start.
-    pub async fn container(kind: Kind) -> Result<Self> {
+    pub async fn container(kind: Kind, setup: &Setup) -> Result<Self> {
         let Some(engine) = container::engine() else {
             bail!("no container engine: set DOCKER_HOST or start one");
         };
-        let container = Container::start(kind).await?;
+        let container = Container::start(kind, setup).await?;
         let why = format!(
             "the container engine at {engine} runs {}",
             container.image()
@@ -92,12 +93,18 @@ impl Broker {
         })
     }
 
-    /// A broker in a process of its own, which can be killed, paused and restarted.
+    /// Whether there seems to be a container engine.
+    #[must_use]
+    pub fn has_container_engine() -> bool {
+        container::engine().is_some()
+    }
+
+    /// A broker in a process of its own.
     ///
     /// # Errors
     /// The program is neither there nor can be fetched: one line says how to get it.
-    pub async fn local(kind: Kind, options: LocalOptions) -> Result<Self> {
-        let local = Local::start(kind, options).await?;
+    pub async fn local(kind: Kind, setup: Setup) -> Result<Self> {
+        let local = Local::start(kind, setup).await?;
         let why = format!("{} runs as a local process", local.program());
         Ok(Self {
             kind,
@@ -117,8 +124,8 @@ impl Broker {
     pub fn url(&self) -> String {
         match &self.source {
             Source::Address(url) => url.clone(),
-            Source::Container(container) => self.kind.url(container.port()),
-            Source::Local(local) => self.kind.url(local.port()),
+            Source::Container(container) => self.kind.url(&container.address()),
+            Source::Local(local) => self.kind.url(&local.address()),
         }
     }
 
@@ -128,12 +135,82 @@ impl Broker {
         &self.why
     }
 
-    /// The process, when it can be killed, paused and restarted.
+    /// Whether it can be killed, restarted and paused: not when only its address is known.
     #[must_use]
-    pub fn process(&mut self) -> Option<&mut Local> {
+    pub fn is_controlled(&self) -> bool {
+        !matches!(self.source, Source::Address(_))
+    }
+
+    /// Ends it without warning (`kill -9`). What it had not written is lost, as in a crash of the process;
+    /// what the kernel has, it keeps.
+    ///
+    /// # Errors
+    /// It does not run, or is not controlled.
+    pub async fn kill(&mut self) -> Result<()> {
         match &mut self.source {
-            Source::Local(local) => Some(local),
-            Source::Address(_) | Source::Container(_) => None,
+            Source::Address(_) => self.not_ours(),
+            Source::Container(container) => container.kill().await,
+            Source::Local(local) => local.kill(),
         }
     }
+
+    /// Starts it again on the same port and data, and waits until it answers.
+    ///
+    /// # Errors
+    /// It does not answer in time, or is not controlled; the tail of its log is in the error.
+    pub async fn restart(&mut self) -> Result<()> {
+        match &mut self.source {
+            Source::Address(_) => self.not_ours(),
+            Source::Container(container) => container.restart().await,
+            Source::Local(local) => local.restart().await,
+        }
+    }
+
+    /// Stops it from running without ending it: connections stay open, and nothing answers.
+    ///
+    /// # Errors
+    /// It does not run, or is not controlled.
+    pub async fn pause(&mut self) -> Result<()> {
+        match &mut self.source {
+            Source::Address(_) => self.not_ours(),
+            Source::Container(container) => container.pause().await,
+            Source::Local(local) => local.pause(),
+        }
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    ///
+    /// # Errors
+    /// It does not run, or is not controlled.
+    pub async fn resume(&mut self) -> Result<()> {
+        match &mut self.source {
+            Source::Address(_) => self.not_ours(),
+            Source::Container(container) => container.resume().await,
+            Source::Local(local) => local.resume(),
+        }
+    }
+
+    fn not_ours(&self) -> Result<()> {
+        bail!(
+            "this {} was started by somebody else: {}",
+            self.kind,
+            self.why
+        )
+    }
+}
+
+/// Ends what still runs although nobody needs it any more, before the process ends: local processes end
+/// with it anyhow, containers do not.
+///
+/// # Errors
+/// The container engine does not answer.
+pub async fn end_all() -> Result<()> {
+    container::remove_all().await
+}
+
+/// The last lines of a log.
+fn tail(log: &[u8]) -> String {
+    let text = String::from_utf8_lossy(log);
+    let lines: Vec<&str> = text.lines().rev().take(15).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }

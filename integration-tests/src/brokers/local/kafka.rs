@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use anyhow::{Context, Result, ensure};
 
 use super::{Local, install};
-use crate::brokers::keeper;
+use crate::brokers::{Setup, keeper};
 
 pub(super) const PROGRAM: &str = "java";
 
@@ -36,8 +36,6 @@ pub(super) fn spawn(local: &Local, log: File) -> Result<Child> {
             String::from_utf8_lossy(&format.stderr)
         );
     }
-    // Old lines would say that it has started before it has.
-    log.set_len(0)?;
     keeper::spawn(PROGRAM, |command| {
         command
             .args([
@@ -53,7 +51,6 @@ pub(super) fn spawn(local: &Local, log: File) -> Result<Child> {
     })
 }
 
-/// The two session settings let a killed node register again after two seconds instead of nine.
 fn properties(local: &Local) -> String {
     let (port, controller) = (local.port, local.side_port);
     let mut lines = vec![
@@ -66,31 +63,38 @@ fn properties(local: &Local) -> String {
         "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
         format!("log.dirs={}/logs", local.data.path().display()),
     ];
-    lines.extend(
-        [
-            "offsets.topic.replication.factor=1",
-            "offsets.topic.num.partitions=1",
-            "transaction.state.log.replication.factor=1",
-            "transaction.state.log.min.isr=1",
-            "transaction.state.log.num.partitions=1",
-            "share.coordinator.state.topic.replication.factor=1",
-            "share.coordinator.state.topic.min.isr=1",
-            "group.initial.rebalance.delay.ms=0",
-            "group.consumer.heartbeat.interval.ms=1000",
-            "group.consumer.min.heartbeat.interval.ms=500",
-            "group.min.session.timeout.ms=1000",
-            "broker.session.timeout.ms=1500",
-            "broker.heartbeat.interval.ms=300",
-            "auto.create.topics.enable=false",
-            "num.network.threads=1",
-            "num.io.threads=2",
-            "log.cleaner.dedupe.buffer.size=2097152",
-        ]
-        .map(str::to_owned),
-    );
-    if local.options.sync_always {
+    lines.extend(settings(&local.setup));
+    lines.join("\n")
+}
+
+/// What does not depend on where it runs, also for a container.
+///
+/// The two broker session settings let a killed node register again after two seconds instead of nine.
+pub(in crate::brokers) fn settings(setup: &Setup) -> Vec<String> {
+    let mut lines = [
+        "offsets.topic.replication.factor=1",
+        "offsets.topic.num.partitions=1",
+        "transaction.state.log.replication.factor=1",
+        "transaction.state.log.min.isr=1",
+        "transaction.state.log.num.partitions=1",
+        "share.coordinator.state.topic.replication.factor=1",
+        "share.coordinator.state.topic.min.isr=1",
+        "group.initial.rebalance.delay.ms=0",
+        "group.consumer.heartbeat.interval.ms=1000",
+        "group.consumer.min.heartbeat.interval.ms=500",
+        "group.min.session.timeout.ms=1000",
+        "broker.session.timeout.ms=1500",
+        "broker.heartbeat.interval.ms=300",
+        "auto.create.topics.enable=false",
+        "num.network.threads=1",
+        "num.io.threads=2",
+        "log.cleaner.dedupe.buffer.size=2097152",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    if setup.sync_always {
         lines.push("log.flush.interval.messages=1".to_owned());
     }
-    lines.extend(local.options.extra.iter().cloned());
-    lines.join("\n")
+    lines.extend(setup.extra.iter().cloned());
+    lines
 }

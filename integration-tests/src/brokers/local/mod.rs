@@ -8,30 +8,23 @@ mod redis;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 
-use super::{Kind, START_TIMEOUT, ports};
+use super::{Kind, START_TIMEOUT, Setup, ports, probe};
 
-/// How a local broker is set up.
-#[derive(Clone, Debug, Default)]
-pub struct LocalOptions {
-    /// Every confirmed write is on disk: `appendfsync always`, `sync_interval: always`.
-    pub sync_always: bool,
-    /// Lines added to the broker's configuration file, in its own syntax.
-    pub extra: Vec<String>,
-}
+pub(super) use kafka::settings as kafka_settings;
+pub(super) use nats::configuration as nats_configuration;
 
 /// A broker as a local process.
 #[derive(Debug)]
-pub struct Local {
+pub(super) struct Local {
     kind: Kind,
-    options: LocalOptions,
+    setup: Setup,
     port: u16,
     /// A second port, where the broker needs one.
     side_port: u16,
@@ -40,7 +33,7 @@ pub struct Local {
 }
 
 impl Local {
-    pub(super) async fn start(kind: Kind, options: LocalOptions) -> Result<Self> {
+    pub(super) async fn start(kind: Kind, setup: Setup) -> Result<Self> {
         let root = target_directory().join("brokers").join("data");
         std::fs::create_dir_all(&root)
             .with_context(|| format!("cannot make {}", root.display()))?;
@@ -49,7 +42,7 @@ impl Local {
             .tempdir_in(&root)?;
         let mut local = Self {
             kind,
-            options,
+            setup,
             port: ports::free()?,
             side_port: ports::free()?,
             data,
@@ -60,8 +53,7 @@ impl Local {
     }
 
     /// The program that runs.
-    #[must_use]
-    pub fn program(&self) -> &'static str {
+    pub(super) fn program(&self) -> &'static str {
         match self.kind {
             Kind::Redis => redis::PROGRAM,
             Kind::Nats => nats::PROGRAM,
@@ -69,18 +61,12 @@ impl Local {
         }
     }
 
-    /// The port that it listens on, the same after every restart.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
+    /// Host and port, the same after every restart.
+    pub(super) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
-    /// Ends it without warning (`kill -9`). What it had not written is lost, as in a crash of the process;
-    /// what the kernel has, it keeps.
-    ///
-    /// # Errors
-    /// It does not run.
-    pub fn kill(&mut self) -> Result<()> {
+    pub(super) fn kill(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else {
             bail!("{} does not run", self.kind)
         };
@@ -89,11 +75,7 @@ impl Local {
         Ok(())
     }
 
-    /// Starts it on the same port and data, and waits until it answers.
-    ///
-    /// # Errors
-    /// It does not answer in time; the tail of its log is in the error.
-    pub async fn restart(&mut self) -> Result<()> {
+    pub(super) async fn restart(&mut self) -> Result<()> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -106,19 +88,11 @@ impl Local {
         self.wait_until_ready().await
     }
 
-    /// Stops it from running without ending it (`SIGSTOP`).
-    ///
-    /// # Errors
-    /// It does not run.
-    pub fn pause(&self) -> Result<()> {
+    pub(super) fn pause(&self) -> Result<()> {
         self.signal(Signal::SIGSTOP)
     }
 
-    /// Lets it go on (`SIGCONT`).
-    ///
-    /// # Errors
-    /// It does not run.
-    pub fn resume(&self) -> Result<()> {
+    pub(super) fn resume(&self) -> Result<()> {
         self.signal(Signal::SIGCONT)
     }
 
@@ -135,42 +109,23 @@ impl Local {
     }
 
     async fn wait_until_ready(&mut self) -> Result<()> {
+        let (kind, address) = (self.kind, self.address());
         let deadline = Instant::now() + START_TIMEOUT;
-        loop {
-            if let Some(status) = self
-                .child
-                .as_mut()
-                .and_then(|child| child.try_wait().transpose())
-            {
-                bail!("{} ended with {}:\n{}", self.kind, status?, self.log_tail());
-            }
-            let ready = match TcpStream::connect(("127.0.0.1", self.port)).await {
-                Err(_) => false,
-                Ok(_) => match self.kind {
-                    Kind::Redis => redis::answers(self.port).await,
-                    Kind::Nats => nats::answers(self.port).await,
-                    Kind::Kafka => self.log_tail().contains("Kafka Server started"),
-                },
-            };
-            if ready {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                bail!(
-                    "{} does not answer after {START_TIMEOUT:?}:\n{}",
-                    self.kind,
-                    self.log_tail()
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut ended = None;
+        let child = self.child.as_mut();
+        let child = child.with_context(|| format!("{kind} does not run"))?;
+        let gone = || {
+            ended = child.try_wait().ok().flatten();
+            ended.is_some()
+        };
+        if probe::answers_by(kind, &address, deadline, gone).await {
+            return Ok(());
         }
-    }
-
-    fn log_tail(&self) -> String {
-        let text = std::fs::read(self.log_path()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().rev().take(15).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+        let log = super::tail(&std::fs::read(self.log_path()).unwrap_or_default());
+        match ended {
+            Some(status) => bail!("{kind} ended with {status}:\n{log}"),
+            None => bail!("{kind} does not answer after {START_TIMEOUT:?}:\n{log}"),
+        }
     }
 }
 

@@ -1,0 +1,21 @@
+//! How a broker is set up.
+
+/// How a broker is set up, in a container as in a local process.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Every confirmed write is on disk: `appendfsync always`, `sync_interval: always`.
+    pub sync_always: bool,
+    /// Lines added to the broker's configuration, in its own syntax.
+    pub extra: Vec<String>,
+}
+
+impl Setup {
+    /// Every confirmed write is on disk, so that the broker can be killed at will.
+    #[must_use]
+    pub fn synced() -> Self {
+        Self {
+            sync_always: true,
+            extra: Vec::new(),
+        }
+    }
+}
