@@ -37,8 +37,11 @@
 //! | span | `otel.kind` | `messaging.operation.type` | fields |
 //! |---|---|---|---|
 //! | `publish` | `producer` | `send` | `messaging.system`, `messaging.destination.name`, `messaging.message.id`, `messaging.batch.message_count`, `error.type` |
-//! | `request` | `client` | `send` | the same |
-//! | `process` | `consumer` | `process` | the same, `messaging.consumer.group.name`, `messaging.message.attempt` |
+//! | `request` | `client` | `send` | `messaging.system`, `messaging.destination.name`, `messaging.message.id`, `error.type` |
+//! | `process` | `consumer` | `process` | `messaging.system`, `messaging.consumer.group.name`, `messaging.destination.name`, `messaging.message.id`, `messaging.message.attempt`, `messaging.batch.message_count`, `error.type` |
+//!
+//! `messaging.operation.name` is the name of the span; `error.type` is the stable name of an error kind or of a handler's
+//! failure (`handler`, `panic`, `timeout`, `decode`).
 //!
 //! The trace context of a message connects them across processes, see [`TraceHook`].
 
@@ -48,7 +51,7 @@ mod span;
 mod trace;
 
 pub(crate) use meters::PublishMeters;
-pub(crate) use span::{failed, process_span, publish_span, request_span};
+pub(crate) use span::{batch_of, failed, handler_failed, process_span, publish_span, request_span};
 pub use trace::TraceHook;
 
 /// The `group` label of a broadcast.

@@ -21,9 +21,7 @@ pub(crate) fn publish_span(transport: &'static str, batch: &[Message]) -> Span {
     );
     match batch {
         [message] => about(&span, message),
-        batch => {
-            span.record("messaging.batch.message_count", batch.len());
-        }
+        batch => batch_of(&span, batch.len()),
     }
     span
 }
@@ -63,6 +61,7 @@ pub(crate) fn process_span(
         messaging.destination.name = field::Empty,
         messaging.message.id = field::Empty,
         messaging.message.attempt = attempt,
+        messaging.batch.message_count = field::Empty,
         error.type = field::Empty,
     );
     about(&span, message);
@@ -72,6 +71,16 @@ pub(crate) fn process_span(
 /// Says how the work of `span` failed.
 pub(crate) fn failed(span: &Span, error: &Error) {
     span.record("error.type", error.kind().as_str());
+}
+
+/// Says that the handler behind `span` failed, by the stable name of the failure.
+pub(crate) fn handler_failed(span: &Span, kind: &str) {
+    span.record("error.type", kind);
+}
+
+/// Says that the work of `span` is a batch of so many messages.
+pub(crate) fn batch_of(span: &Span, count: usize) {
+    span.record("messaging.batch.message_count", count);
 }
 
 fn about(span: &Span, message: &Message) {

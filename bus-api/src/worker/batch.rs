@@ -10,6 +10,7 @@ use tower_service::Service;
 
 use crate::contract::Topic;
 use crate::member::Held;
+use crate::telemetry;
 use crate::worker::call::{Call, Item, Outcome, Work};
 use crate::worker::error::{HandlerError, HandlerResult};
 use crate::worker::routes::{Found, Kind};
@@ -128,7 +129,7 @@ async fn call(shared: &Shared, mut service: Handlers, group: Group<'_>, probe: b
         return false;
     };
     let span = shared.span(first.message(), first.attempt());
-    span.record("messaging.batch.message_count", batch.len());
+    telemetry::batch_of(&span, batch.len());
     let call = Call {
         route: found.route,
         work: Work::Many(items),

@@ -130,11 +130,14 @@ impl HandlerError {
     /// What a dead letter, or the requester, gets to see: the kind of the first bus error in the
     /// chain, and the whole chain as text.
     pub(crate) fn failure(&self) -> Failure {
-        let kind = self.kind.unwrap_or_else(|| {
+        Failure::new(self.kind(), self.text())
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind.unwrap_or_else(|| {
             self.downcast_ref::<Error>()
                 .map_or(Failure::HANDLER, |error| error.kind().as_str())
-        });
-        Failure::new(kind, self.text())
+        })
     }
 
     fn text(&self) -> String {

@@ -75,8 +75,12 @@ impl Shared {
         let run = AssertUnwindSafe(async { service.call(call).await }).catch_unwind();
         tokio::select! {
             biased;
-            result = run.instrument(span) => {
-                Some(result.unwrap_or_else(|panic| Err(panicked(&*panic))))
+            result = run.instrument(span.clone()) => {
+                let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
+                if let Err(error) = &result {
+                    telemetry::handler_failed(&span, error.kind());
+                }
+                Some(result)
             }
             () = self.abort.cancelled() => None,
         }
