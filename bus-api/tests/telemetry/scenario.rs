@@ -157,7 +157,9 @@ async fn ask(bus: &BusClient) {
 }
 
 async fn in_batches(bus: &BusClient) {
-    let worker = bus.worker("ledger").on_batch(8, secs(1), async |_: Vec<Step>| {});
+    let worker = bus
+        .worker("ledger")
+        .on_batch(8, secs(1), async |_: Vec<Step>| {});
     let running = worker.start().await.unwrap();
     bus.publish_batch([&step("a"), &step("b")]).await;
     settled(bus, "ledger").await;
