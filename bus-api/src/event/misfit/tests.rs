@@ -45,18 +45,21 @@ enum State {
     Moved(u8, u8),
 }
 
-fn texts<T: DeserializeOwned>(payload: &str) -> Vec<String> {
-    let payload = Bytes::copy_from_slice(payload.as_bytes());
-    let mut codecs: Vec<Box<dyn Codec>> = vec![Box::new(Json)];
-    let mut payloads = vec![payload.clone()];
+/// The codecs, each with the payload as it writes it.
+fn encoded(payload: &str) -> Vec<(Box<dyn Codec>, Bytes)> {
+    let json = Bytes::copy_from_slice(payload.as_bytes());
     #[cfg(feature = "msgpack")]
-    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(&payload) {
+    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(&json) {
         let codec: Box<dyn Codec> = Box::new(crate::event::MessagePack);
-        payloads.push(codec.to_bytes(&value).unwrap());
-        codecs.push(codec);
+        let packed = codec.to_bytes(&value).unwrap();
+        return vec![(Box::new(Json), json), (codec, packed)];
     }
-    let read = codecs.iter().zip(&payloads).map(|(codec, payload)| {
-        let Err(error) = codec.from_bytes::<T>(payload) else {
+    vec![(Box::new(Json), json)]
+}
+
+fn texts<T: DeserializeOwned>(payload: &str) -> Vec<String> {
+    let read = encoded(payload).into_iter().map(|(codec, payload)| {
+        let Err(error) = codec.from_bytes::<T>(&payload) else {
             panic!("{payload:?} was read");
         };
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
