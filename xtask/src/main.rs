@@ -3,6 +3,7 @@
 mod budget;
 mod plan;
 mod runner;
+mod tool;
 
 use std::process::ExitCode;
 
@@ -20,11 +21,17 @@ struct Arguments {
 enum Task {
     /// Checks everything: format, lints, docs, unit, doc, compile-fail and conformance tests, examples.
     Test {
-        /// Only the steps whose name contains this text.
+        /// Only the steps whose name contains this text, such as `memory`, `redis` or `lints`.
         filter: Option<String>,
         /// Lists the steps and runs none.
         #[arg(long)]
         list: bool,
+    },
+    /// Brokers for local work: `up`, `down` or `status`, with the names of some or none for all.
+    Brokers {
+        /// What the program `brokers` of `integration-tests` takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
     /// Checks that the `memory` build stays small and needs no C compiler.
     Budget,
@@ -33,6 +40,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Test { filter, list } => runner::run(&plan::steps(), filter.as_deref(), list),
+        Task::Brokers { arguments } => tool::brokers(&arguments),
         Task::Budget => budget::check(),
     };
     match outcome {

@@ -1,42 +1,69 @@
 //! What `cargo xtask test` does, in order.
 
+/// The transports whose adapter is in the workspace, each a test target of `integration-tests`.
+const TRANSPORTS: &[&str] = &["memory", "redis"];
+
 /// One command of the plan.
 pub struct Step {
     /// What it is called in the summary.
-    pub name: &'static str,
+    pub name: String,
     /// Arguments of cargo.
-    pub cargo: &'static str,
+    pub cargo: String,
     /// Environment variables.
     pub environment: &'static [(&'static str, &'static str)],
 }
 
-const fn step(name: &'static str, cargo: &'static str) -> Step {
+fn step(name: impl Into<String>, cargo: impl Into<String>) -> Step {
     Step {
-        name,
-        cargo,
+        name: name.into(),
+        cargo: cargo.into(),
         environment: &[],
     }
 }
 
+/// The conformance suite on one transport.
+///
+/// Like every step that tests, it chooses the whole workspace and all features: with fewer, cargo would
+/// compile what they share once more.
+fn conformance(transport: &&str) -> Step {
+    step(
+        format!("conformance on {transport}"),
+        format!("test --workspace --all-features --test {transport}"),
+    )
+}
+
 /// The steps, cheapest complaint first.
 pub fn steps() -> Vec<Step> {
-    vec![
+    let mut steps = vec![
         step("format", "fmt --all --check"),
         step(
             "lints",
             "clippy --workspace --all-targets --all-features -- -D warnings",
         ),
+        // `--all-targets` leaves out the tests that need a broker.
+        step(
+            "lints of the tests on brokers",
+            "clippy --workspace --all-features --test * -- -D warnings",
+        ),
         Step {
-            name: "docs",
-            cargo: "doc --workspace --no-deps --all-features --document-private-items",
             environment: &[("RUSTDOCFLAGS", "-D warnings")],
+            ..step(
+                "docs",
+                "doc --workspace --no-deps --all-features --document-private-items",
+            )
         },
         step(
-            "unit, compile-fail and conformance tests",
+            "unit and compile-fail tests, planted bugs",
             "test --workspace --all-features --lib --bins --tests --examples",
         ),
         step("doc tests", "test --workspace --all-features --doc"),
         step("budget of the memory build", "xtask budget"),
         step("webhooks on memory", "run --quiet -p webhooks"),
-    ]
+        step(
+            "brokers on demand",
+            "test --workspace --all-features --test brokers",
+        ),
+    ];
+    steps.extend(TRANSPORTS.iter().map(conformance));
+    steps
 }

@@ -16,7 +16,7 @@ pub fn run(steps: &[Step], filter: Option<&str>, list: bool) -> Result<()> {
     if chosen.is_empty() {
         let names = steps
             .iter()
-            .map(|step| step.name)
+            .map(|step| step.name.as_str())
             .collect::<Vec<_>>()
             .join(", ");
         bail!(
@@ -35,7 +35,7 @@ pub fn run(steps: &[Step], filter: Option<&str>, list: bool) -> Result<()> {
         .map(|step| {
             println!("\n==> {}: cargo {}", step.name, step.cargo);
             let begun = Instant::now();
-            execute(step).map(|passed| (step.name, passed, begun.elapsed()))
+            execute(step).map(|passed| (step.name.as_str(), passed, begun.elapsed()))
         })
         .collect::<Result<Vec<_>>>()?;
     sum_up(&outcomes)

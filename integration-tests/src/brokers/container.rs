@@ -75,6 +75,8 @@ impl Container {
         let (running, host) = on_engine(async move {
             let running = request.start().await?;
             let host = running.get_host().await?.to_string();
+            // The name has two addresses, and clients differ in which they try first.
+            let host = host.replace("localhost", "127.0.0.1");
             Ok((running, host))
         })
         .await

@@ -1,6 +1,7 @@
 //! The brokers that the harness knows.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A broker that the harness knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,12 +26,6 @@ impl Kind {
             Self::Nats => "nats",
             Self::Kafka => "kafka",
         }
-    }
-
-    /// The one of this name.
-    #[must_use]
-    pub fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
     /// The environment variable that gives the address of one that runs already.
@@ -73,5 +68,14 @@ impl Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let kind = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        kind.ok_or_else(|| anyhow::anyhow!("{name:?} is none of `redis`, `nats`, `kafka`"))
     }
 }

@@ -7,6 +7,7 @@
 
 mod choice;
 mod container;
+mod held;
 mod keeper;
 mod kind;
 mod local;
@@ -15,10 +16,12 @@ mod probe;
 mod proxy;
 mod setup;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+pub use held::Held;
 pub use kind::Kind;
 pub use proxy::Proxy;
 pub use setup::Setup;
@@ -206,6 +209,17 @@ impl Broker {
 /// The container engine does not answer.
 pub async fn end_all() -> Result<()> {
     container::remove_all().await
+}
+
+/// `target/brokers/`: the only place on disk that the harness writes to.
+fn directory() -> PathBuf {
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(path) => PathBuf::from(path),
+        None => Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join("target"),
+    };
+    target.join("brokers")
 }
 
 /// The last lines of a log.

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::target_directory;
+use crate::brokers::directory;
 
 const NATS: &str = "github.com/nats-io/nats-server/v2@v2.12.15";
 const KAFKA: &str = "4.1.0";
@@ -38,7 +38,7 @@ pub(super) fn redis() -> Result<String> {
 /// too old for the bus.
 pub(super) fn nats() -> Result<String> {
     once("nats", || {
-        let folder = target_directory().join("brokers").join("nats-2.12.15");
+        let folder = directory().join("nats-2.12.15");
         let program = folder.join("nats-server");
         if !program.exists() {
             ensure!(
@@ -59,9 +59,7 @@ pub(super) fn nats() -> Result<String> {
 /// The folder of Kafka's class files, fetched by Maven.
 pub(super) fn kafka() -> Result<PathBuf> {
     once("kafka", || {
-        let folder = target_directory()
-            .join("brokers")
-            .join(format!("kafka-{KAFKA}"));
+        let folder = directory().join(format!("kafka-{KAFKA}"));
         let complete = folder.join("complete");
         if !complete.exists() {
             ensure!(
@@ -101,7 +99,7 @@ fn once<T>(name: &str, fetch: impl FnOnce() -> Result<T>) -> Result<T> {
     let _thread = FETCHING
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let folder = target_directory().join("brokers");
+    let folder = directory();
     std::fs::create_dir_all(&folder)?;
     let lock = std::fs::File::create(folder.join(format!("{name}.lock")))?;
     lock.lock()

@@ -6,7 +6,7 @@ mod nats;
 mod redis;
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Child;
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::{Kind, START_TIMEOUT, Setup, ports, probe};
+use super::{Kind, START_TIMEOUT, Setup, directory, ports, probe};
 
 pub(super) use kafka::settings as kafka_settings;
 pub(super) use nats::configuration as nats_configuration;
@@ -34,7 +34,7 @@ pub(super) struct Local {
 
 impl Local {
     pub(super) async fn start(kind: Kind, setup: Setup) -> Result<Self> {
-        let root = target_directory().join("brokers").join("data");
+        let root = directory().join("data");
         std::fs::create_dir_all(&root)
             .with_context(|| format!("cannot make {}", root.display()))?;
         let data = tempfile::Builder::new()
@@ -136,15 +136,5 @@ impl Drop for Local {
             let _ = child.kill();
             let _ = child.wait();
         }
-    }
-}
-
-/// The workspace's `target` directory: the only place on disk that the harness writes to.
-fn target_directory() -> PathBuf {
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(path) => PathBuf::from(path),
-        None => Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("..")
-            .join("target"),
     }
 }
