@@ -1,0 +1,36 @@
+//! Request and reply.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use bus::{BusClient, Event, Request};
+use serde::{Deserialize, Serialize};
+
+use crate::side::{Load, Sample};
+
+#[derive(Serialize, Deserialize, Event)]
+#[event(type = "bench.question", topic = "bench.question")]
+struct Question(u64);
+
+impl Request for Question {
+    type Reply = u64;
+}
+
+pub(super) async fn ask(bus: &BusClient, load: &Load) -> Result<Sample> {
+    let responder = bus
+        .worker("bench")
+        .respond(async |question: Question| question.0 + 1);
+    let running = responder.start().await?;
+    let mut right = 0;
+    let begun = Instant::now();
+    for number in 0..load.messages as u64 {
+        right += u64::from(bus.request(&Question(number)).await? == number + 1);
+    }
+    let took = begun.elapsed();
+    running.shutdown(Duration::from_secs(5)).await;
+    Ok(Sample {
+        took,
+        received: right,
+        expected: load.messages as u64,
+    })
+}
