@@ -8,12 +8,12 @@ use bus_api::{
     Notices, OrderedMembers, Published, Requests, ResponderSpec, Result, Settings,
     SubscriptionSpec,
 };
-use redis::Client;
 use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::core::{Anchor, Backoff, Core};
-use crate::error::{NAME, closed, error, from_client, is_final};
+use crate::endpoint::Endpoint;
+use crate::error::{NAME, closed, error, is_final};
 use crate::publish::Publisher;
 use crate::request::Requester;
 use crate::subscribe::MIN_LEASE;
@@ -75,10 +75,10 @@ impl RedisBus {
     /// `Unavailable` when the server did not answer in time; at once `Unauthenticated` for wrong
     /// credentials, `PermissionDenied` and `Unsupported` for what waiting cannot change.
     pub async fn open(config: Config) -> Result<Self> {
-        let client = Client::open(config.connection_info()?).map_err(|e| from_client(&e))?;
+        let endpoint = Endpoint::new(&config)?;
         let lazily = config.settings.connect_lazily;
         let deadline = Instant::now() + config.settings.connect_timeout;
-        let core = Core::new(config, client);
+        let core = Core::new(config, endpoint);
         let anchor = core.anchor();
         if !lazily {
             reach(&core, deadline).await?;

@@ -1,20 +1,22 @@
 //! What a connection to Redis is configured with.
 
-use std::path::PathBuf;
-
 use bus_api::{BusUrl, Result, Settings};
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 
+use crate::address::{self, Address};
 use crate::error::{NAME, invalid_config};
+use crate::tls::Tls;
 
 /// How to connect: made of a URL, or in code.
 ///
-/// The forms are `redis://[user[:password]@]host[:port][/database]` and
-/// `unix:///path/of/the/socket`, with options.
+/// The forms are `redis://[user[:password]@]host[:port][/database]`, `unix:///path/of/the/socket` and
+/// `redis+sentinel://host[:port][,host[:port]…]/master[/database]`, with options; `rediss` instead of `redis`
+/// is TLS.
 #[derive(Clone)]
 pub struct Config {
     /// Where the server is.
     pub address: Address,
+    /// TLS: with a URL of `rediss://` or `rediss+sentinel://`.
+    pub tls: Option<Tls>,
     /// The ACL user.
     pub user: Option<String>,
     /// The password.
@@ -27,30 +29,27 @@ pub struct Config {
     pub settings: Settings,
 }
 
-/// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Address {
-    /// Host and port.
-    Tcp(String, u16),
-    /// A socket in the file system.
-    Unix(PathBuf),
-}
-
 impl Config {
     /// The options of a URL that concern this transport alone.
-    pub const KEYS: [&'static str; 2] = ["max_payload", "database"];
+    pub const KEYS: [&'static str; 7] = [
+        "max_payload",
+        "database",
+        "tls_ca",
+        "tls_cert",
+        "tls_key",
+        "sentinel_user",
+        "sentinel_password",
+    ];
     /// The largest payload unless another one is configured, in bytes.
     pub const DEFAULT_MAX_PAYLOAD: usize = 1 << 20;
     /// What one entry may take on the server less room for headers (512 MiB is the server's bound).
     const MOST_PAYLOAD: usize = 256 << 20;
-    const DEFAULT_PORT: u16 = 6379;
 
     /// Reads the URL; the common options were taken into `settings` before.
     ///
     /// # Errors
     /// `InvalidConfig` for another scheme, for parts that do not fit, and for unknown or unreadable
-    /// options; `Unsupported` for TLS, which this build has not.
+    /// options.
     pub fn from_url(mut url: BusUrl, settings: Settings) -> Result<Self> {
         let mut options = std::mem::take(url.options_mut());
         let max_payload = options
@@ -64,88 +63,32 @@ impl Config {
             ));
         }
         let database: Option<u32> = options.take_parsed("database", "the number of a database")?;
+        let parsed = address::parse(&url, &mut options)?;
+        let tls = Tls::take(&mut options, parsed.tls)?;
         let known = [Settings::KEYS.as_slice(), Self::KEYS.as_slice()].concat();
         options.finish(&known)?;
-        let (address, in_path) = match url.scheme() {
-            "redis" => address(&url)?,
-            "unix" => (unix(&url)?, None),
-            "rediss" => {
-                return Err(crate::error::error(
-                    bus_api::ErrorKind::Unsupported,
-                    "this build of the bus has no TLS for Redis",
-                ));
-            }
-            _ => {
-                return Err(invalid_config(
-                    "the URL of a bus over Redis is redis://host:port[/database] or unix:///path",
-                ));
-            }
-        };
-        if in_path.is_some() && database.is_some() {
+        if parsed.database.is_some() && database.is_some() {
             return Err(invalid_config(
                 "the database is said twice, in the path and as option `database`",
             ));
         }
         Ok(Self {
-            address,
+            address: parsed.address,
+            tls,
             user: url.user().map(str::to_owned),
             password: url.password().cloned(),
-            database: in_path.or(database).unwrap_or(0),
+            database: parsed.database.or(database).unwrap_or(0),
             max_payload,
             settings,
         })
     }
-
-    /// What the client library needs.
-    pub(crate) fn connection_info(&self) -> Result<ConnectionInfo> {
-        let address = match &self.address {
-            Address::Tcp(host, port) => ConnectionAddr::Tcp(host.clone(), *port),
-            Address::Unix(path) => ConnectionAddr::Unix(path.clone()),
-        };
-        let mut redis = RedisConnectionInfo::default().set_db(i64::from(self.database));
-        if let Some(user) = &self.user {
-            redis = redis.set_username(user);
-        }
-        if let Some(password) = &self.password {
-            redis = redis.set_password(password.expose());
-        }
-        let info = address
-            .into_connection_info()
-            .map_err(|native| crate::error::from_client(&native))?;
-        let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true);
-        Ok(info.set_tcp_settings(tcp).set_redis_settings(redis))
-    }
-}
-
-fn address(url: &BusUrl) -> Result<(Address, Option<u32>)> {
-    let [host] = url.hosts() else {
-        return Err(invalid_config(
-            "the URL of a bus over Redis names one host: redis://host:port",
-        ));
-    };
-    let port = host.port.unwrap_or(Config::DEFAULT_PORT);
-    let database = match url.path() {
-        "" => None,
-        path => Some(path.parse().map_err(|_| {
-            invalid_config("the path of a redis:// URL is the number of a database")
-        })?),
-    };
-    Ok((Address::Tcp(host.host.clone(), port), database))
-}
-
-fn unix(url: &BusUrl) -> Result<Address> {
-    if !url.hosts().is_empty() || url.path().is_empty() {
-        return Err(invalid_config(
-            "the URL of a socket has an absolute path: unix:///run/redis.sock",
-        ));
-    }
-    Ok(Address::Unix(PathBuf::from("/").join(url.path())))
 }
 
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct(NAME)
             .field("address", &self.address)
+            .field("tls", &self.tls)
             .field("database", &self.database)
             .finish_non_exhaustive()
     }
@@ -177,6 +120,22 @@ mod tests {
     }
 
     #[test]
+    fn tls_and_sentinels_are_said_by_the_scheme() {
+        let config = read("rediss://h?tls_ca=/ca&tls_cert=/c&tls_key=/k").unwrap();
+        let tls = config.tls.unwrap();
+        assert_eq!(tls.ca, Some("/ca".into()));
+        assert_eq!(tls.client, Some(("/c".into(), "/k".into())));
+        let config = read("redis+sentinel://u:p@a,b:7/m/3?sentinel_password=s").unwrap();
+        let Address::Sentinel(sentinels) = &config.address else {
+            panic!("{config:?}");
+        };
+        assert_eq!(sentinels.hosts, [("a".into(), 26379), ("b".into(), 7)]);
+        assert_eq!((sentinels.master.as_str(), config.database), ("m", 3));
+        assert!(!format!("{config:?}").contains("\"s\""));
+        assert_eq!(config.user.as_deref(), Some("u"));
+    }
+
+    #[test]
     fn what_cannot_work_is_refused() {
         for url in [
             "memory://",
@@ -187,6 +146,14 @@ mod tests {
             "redis://a?max_payload=0",
             "redis://a?max_paylod=1",
             "unix://",
+            "redis+sentinel://a",
+            "redis+sentinel:///m",
+            "redis+sentinel://a/m/x",
+            "unix+sentinel://a/m",
+            "redis://a?sentinel_password=p",
+            "redis://a?tls_ca=/ca.pem",
+            "rediss://a?tls_cert=/c.pem",
+            "rediss://a?tls_key=/k.pem",
         ] {
             assert_eq!(
                 read(url).unwrap_err().kind(),

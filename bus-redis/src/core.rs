@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bus_api::{Notice, Notices, Result};
-use redis::Client;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::endpoint::Endpoint;
 use crate::error::closed;
 use crate::hints::Hints;
 use crate::keys::Keys;
@@ -73,7 +73,7 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) keys: Keys,
     pub(crate) life: Arc<Life>,
-    pub(crate) client: Client,
+    pub(crate) endpoint: Arc<Endpoint>,
     /// Publishing.
     pub(crate) publishing: Arc<Link>,
     /// Fetching messages.
@@ -97,13 +97,10 @@ impl Drop for Anchor {
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, client: Client) -> Arc<Self> {
+    pub(crate) fn new(config: Config, endpoint: Endpoint) -> Arc<Self> {
         let life = Arc::new(Life::new());
-        let patience = config
-            .settings
-            .connect_timeout
-            .max(Duration::from_millis(100));
-        let link = || Link::new(client.clone(), Arc::clone(&life), patience, ANSWER_TIMEOUT);
+        let endpoint = Arc::new(endpoint);
+        let link = || Link::new(Arc::clone(&endpoint), Arc::clone(&life), ANSWER_TIMEOUT);
         Arc::new(Self {
             keys: Keys::new(config.settings.namespace.clone()),
             publishing: link(),
@@ -114,7 +111,7 @@ impl Core {
             tasks: Mutex::default(),
             anchor: OnceLock::new(),
             life,
-            client,
+            endpoint,
             config,
         })
     }
@@ -134,15 +131,9 @@ impl Core {
 
     /// A connection that may wait this long for an answer.
     pub(crate) fn blocking_link(&self, block: Duration) -> Arc<Link> {
-        let patience = self
-            .config
-            .settings
-            .connect_timeout
-            .max(Duration::from_millis(100));
         Link::new(
-            self.client.clone(),
+            Arc::clone(&self.endpoint),
             Arc::clone(&self.life),
-            patience,
             block + ANSWER_TIMEOUT,
         )
     }

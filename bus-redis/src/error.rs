@@ -131,6 +131,9 @@ pub(crate) fn from_client(native: &RedisError) -> Error {
     if let Some(code) = native.code().filter(|_| !native.is_io_error()) {
         return from_server(code);
     }
+    if let Some(refusal) = crate::tls::refusal(native) {
+        return refusal;
+    }
     match native.kind() {
         Native::AuthenticationFailed => from_server("WRONGPASS"),
         Native::Server(kind) => from_server(code_of(kind)),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bus_api::{Health, HealthStatus, Result};
+use bus_api::{ErrorKind, Health, HealthStatus, Result};
 
 use crate::admin;
 use crate::core::Core;
@@ -26,12 +26,25 @@ pub(crate) async fn health(core: &Core) -> Health {
             health.connected = true;
             judge(&info, &mut health);
         }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            health.connected = true;
+            health.unprotected.push(
+                "what the server persists and replicates is not known: the user may not run INFO"
+                    .to_owned(),
+            );
+        }
         Err(error) => {
             health.problems.push(error.to_string());
             return health;
         }
     }
-    if let Some(sync) = setting(core, "appendfsync").await {
+    let sync = setting(core, "appendfsync").await;
+    if sync.is_none() {
+        health
+            .unprotected
+            .push("`appendfsync` is not known: the user may not run CONFIG GET".to_owned());
+    }
+    if let Some(sync) = sync {
         if sync != "always" && health.details.get("aof").is_some_and(|aof| aof == "on") {
             health.unprotected.push(format!(
                 "`appendfsync` is {sync}: what was confirmed in the last second or two may be lost when \

@@ -9,7 +9,8 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use crate::core::{Backoff, Core};
-use crate::error::{from_client, unavailable};
+use crate::endpoint::Channel;
+use crate::error::unavailable;
 
 /// How often the registry is read: finds topics whose hint was lost (T3 allows five seconds).
 const REFRESH: Duration = Duration::from_millis(2_000);
@@ -62,16 +63,8 @@ async fn listen(core: Arc<Core>) {
 
 /// Listens until the connection breaks.
 async fn listen_once(core: &Arc<Core>, backoff: &mut Backoff) -> Result<()> {
-    let patience = core.config.settings.connect_timeout;
-    let connecting = async {
-        let mut channel = core.client.get_async_pubsub().await?;
-        channel.psubscribe(core.keys.channels()).await?;
-        Ok(channel)
-    };
-    let channel = tokio::time::timeout(patience, connecting)
-        .await
-        .map_err(|_| unavailable())?
-        .map_err(|native| from_client(&native))?;
+    let channels = core.keys.channels();
+    let channel = core.endpoint.listen(Channel::Pattern(&channels)).await?;
     core.life.reached();
     backoff.reset();
     core.hints.listening.send_replace(true);

@@ -3,12 +3,14 @@
 //! Nothing but the standard data types of Redis 7 or later is used; what has to be atomic is a server-side
 //! script that touches keys of one hash tag only. `docs/wire/redis.md` describes every key.
 
+mod address;
 mod admin;
 mod broadcast;
 mod bus;
 mod config;
 mod core;
 mod dead_letters;
+mod endpoint;
 mod error;
 mod health;
 mod hints;
@@ -25,8 +27,11 @@ mod settle;
 mod shared;
 mod start;
 mod subscribe;
+mod tls;
 mod value;
 mod wire;
 
+pub use address::{Address, Sentinels};
 pub use bus::{RedisBus, open};
 pub use config::Config;
+pub use tls::Tls;

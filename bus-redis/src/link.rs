@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use bus_api::{Error, Result};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, Value};
+use redis::{Cmd, Pipeline, RedisError, Value};
 
 use crate::core::Life;
+use crate::endpoint::Endpoint;
 use crate::error::{closed, from_client, from_server, unavailable};
 use crate::script;
 
 /// A connection for one purpose, made again when it breaks. Commands are never repeated here.
 pub(crate) struct Link {
-    client: Client,
+    endpoint: Arc<Endpoint>,
     life: Arc<Life>,
-    connect_timeout: Duration,
     answer_timeout: Duration,
     current: Mutex<Option<(u64, MultiplexedConnection)>>,
     connecting: tokio::sync::Mutex<u64>,
@@ -23,15 +23,13 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(
-        client: Client,
+        endpoint: Arc<Endpoint>,
         life: Arc<Life>,
-        connect_timeout: Duration,
         answer_timeout: Duration,
     ) -> Arc<Self> {
         Arc::new(Self {
-            client,
+            endpoint,
             life,
-            connect_timeout,
             answer_timeout,
             current: Mutex::new(None),
             connecting: tokio::sync::Mutex::new(0),
@@ -85,35 +83,21 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(Some(self.answer_timeout));
         let connecting = async {
-            let mut connection = self
-                .client
-                .get_multiplexed_async_connection_with_config(&config)
-                .await?;
+            let mut connection = self.endpoint.connect(self.answer_timeout).await?;
             let scripts = script::load_all();
             let replies = connection
                 .req_packed_commands(&scripts, 0, scripts.len())
-                .await?;
-            Ok::<_, RedisError>((connection, replies))
-        };
-        let made = tokio::time::timeout(self.connect_timeout, connecting)
-            .await
-            .map_err(|_| unavailable())?;
-        match made {
-            Ok((connection, replies)) => {
-                for reply in replies {
-                    if let Value::ServerError(reply) = reply {
-                        return Err(crate::error::from_reply(&reply));
-                    }
-                }
-                Ok(connection)
+                .await
+                .map_err(|native| from_client(&native))?;
+            for reply in replies {
+                ok(reply)?;
             }
-            // Nothing of the caller was sent yet.
-            Err(native) => Err(determinate(from_client(&native))),
-        }
+            Ok(connection)
+        };
+        let made = tokio::time::timeout(self.endpoint.patience(), connecting).await;
+        // Nothing of the caller was sent yet.
+        made.map_err(|_| unavailable())?.map_err(determinate)
     }
 
     /// Runs one command.

@@ -184,8 +184,11 @@ impl Flusher {
             return Ok(());
         }
         let topics: Vec<&Topic> = unknown.into_iter().collect();
-        if self.core.config.settings.provision == Provision::Create {
-            self.core.registry.add(&self.core, &topics).await?;
+        let provision = self.core.config.settings.provision;
+        if provision != Provision::Verify {
+            if provision == Provision::Create {
+                self.core.registry.add(&self.core, &topics).await?;
+            }
             self.known.extend(topics.into_iter().cloned());
             return Ok(());
         }
@@ -244,12 +247,18 @@ impl Flusher {
         }
         let hints = written.len();
         for (root, topics) in written {
-            let registry = keys.topics(root);
-            let mut hint = script::call(&HINT, [registry.as_str()]);
-            hint.arg(keys.channel(root));
-            for topic in topics {
-                hint.arg(topic);
-            }
+            let hint = if self.core.config.settings.provision == Provision::Create {
+                let registry = keys.topics(root);
+                let mut hint = script::call(&HINT, [registry.as_str()]);
+                hint.arg(keys.channel(root)).arg(&topics);
+                hint
+            } else {
+                // Without the right to create, the registry is only read.
+                let words: Vec<&str> = std::iter::once("t").chain(topics).collect();
+                let mut hint = redis::cmd("PUBLISH");
+                hint.arg(keys.channel(root)).arg(words.join(" "));
+                hint
+            };
             pipeline.add_command(hint);
         }
         (pipeline, hints)
@@ -257,9 +266,10 @@ impl Flusher {
 
     /// A registry that did not know a topic has lost it: everything is made known again.
     fn look_at_hints(&mut self, replies: &[Value]) {
-        let lost = replies
-            .iter()
-            .any(|reply| matches!(reply, Value::Int(new) if *new > 0));
+        let lost = self.core.config.settings.provision == Provision::Create
+            && replies
+                .iter()
+                .any(|reply| matches!(reply, Value::Int(new) if *new > 0));
         if lost {
             self.known.clear();
         }

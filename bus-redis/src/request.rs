@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::core::{Backoff, Core};
-use crate::error::{closed, error, from_client, senseless, too_large, unavailable};
+use crate::endpoint::Channel;
+use crate::error::{closed, error, senseless, too_large};
 use crate::keys::Keys;
 use crate::script::{self, REQUEST};
 use crate::value::{Fields, Take};
@@ -220,16 +221,8 @@ impl Requester {
     }
 
     async fn listen_once(&self, backoff: &mut Backoff) -> Result<()> {
-        let patience = self.core.config.settings.connect_timeout;
-        let connecting = async {
-            let mut channel = self.core.client.get_async_pubsub().await?;
-            channel.subscribe(&self.inbox).await?;
-            Ok(channel)
-        };
-        let mut channel = tokio::time::timeout(patience, connecting)
-            .await
-            .map_err(|_| unavailable())?
-            .map_err(|native| from_client(&native))?;
+        let inbox = Channel::Exact(&self.inbox);
+        let mut channel = self.core.endpoint.listen(inbox).await?;
         backoff.reset();
         self.listening.send_replace(true);
         let mut messages = channel.on_message();

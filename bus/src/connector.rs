@@ -58,11 +58,15 @@ impl Connector {
         let connector = connector
             .with("redis", bus_redis::open)
             .with("rediss", bus_redis::open)
+            .with("redis+sentinel", bus_redis::open)
+            .with("rediss+sentinel", bus_redis::open)
             .with("unix", bus_redis::open);
         #[cfg(not(feature = "redis"))]
         let connector = connector
             .with_feature("redis", "redis")
             .with_feature("rediss", "redis")
+            .with_feature("redis+sentinel", "redis")
+            .with_feature("rediss+sentinel", "redis")
             .with_feature("unix", "redis");
         Self(connector)
     }
