@@ -4,11 +4,14 @@ use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::check;
 use super::core::Core;
 use super::engine::Engine;
 use super::publish::Confirmed;
 use super::window::Room;
+use crate::clock;
 use crate::contract::Message;
 use crate::error::Result;
 use crate::event::Event;
@@ -28,10 +31,11 @@ impl PublishBatch {
         events: impl IntoIterator<Item = &'a E>,
     ) -> Self {
         let codec = core.codecs.default_codec();
+        let now = clock::now();
         Self {
             drafts: events
                 .into_iter()
-                .map(|event| event.to_message(codec.as_ref(), core.metadata()))
+                .map(|event| event.to_message(codec.as_ref(), core.metadata_at(now)))
                 .collect(),
             core: Arc::clone(core),
         }
@@ -61,6 +65,7 @@ pub(crate) async fn publish_all(
         engine: Engine::new(Arc::clone(&core)),
         results: drafts.iter().map(|_| None).collect(),
     };
+    let mut now = Instant::now();
     for (index, draft) in drafts.into_iter().enumerate() {
         let checked = draft.and_then(|message| {
             check::check(&message, &core.capabilities)?;
@@ -73,9 +78,9 @@ pub(crate) async fn publish_all(
                 continue;
             }
         };
-        match sending.room(&core, &message).await {
+        match sending.room(&core, &message, &mut now).await {
             Ok(room) => {
-                sending.engine.push(message, (index, room));
+                sending.engine.push(message, (index, room), now);
             }
             Err(error) => sending.results[index] = Some(Err(error)),
         }
@@ -96,18 +101,21 @@ struct Sending {
 
 impl Sending {
     /// Room for `message`; while there is none, what was pushed goes on, so that it can free some.
-    async fn room(&mut self, core: &Core, message: &Message) -> Result<Room> {
+    /// Waiting moves `now`.
+    async fn room(&mut self, core: &Core, message: &Message, now: &mut Instant) -> Result<Room> {
         if let Ok(room) = core.try_room(message) {
             return Ok(room);
         }
         let mut room = std::pin::pin!(core.room(message));
-        poll_fn(|cx| {
+        let room = poll_fn(|cx| {
             // Whether it is finished does not matter here: only the room does.
             let _ = self.engine.poll(cx);
             self.collect();
             room.as_mut().poll(cx)
         })
-        .await
+        .await;
+        *now = Instant::now();
+        room
     }
 
     /// Takes the outcomes and frees their room.

@@ -76,7 +76,11 @@ impl Core {
 
     /// Metadata of a message made now: a new id, the configured source, the current trace context.
     pub(crate) fn metadata(&self) -> Metadata {
-        let now = clock::now();
+        self.metadata_at(clock::now())
+    }
+
+    /// The same for one of many messages that are made at once.
+    pub(crate) fn metadata_at(&self, now: SystemTime) -> Metadata {
         let mut metadata = Metadata::new(
             ids::next_at(now),
             Arc::clone(&self.settings.source),
@@ -112,13 +116,13 @@ impl Core {
         })
     }
 
-    /// The account of tries of a message that is about to be sent.
-    pub(crate) fn tries(&self, message: &Message) -> Tries {
+    /// The account of tries of a message that is about to be sent, at `now`.
+    pub(crate) fn tries(&self, message: &Message, now: Instant) -> Tries {
         let dedup_window = self
             .capabilities
             .dedup
             .then_some(self.settings.dedup_window);
-        Tries::new(message, self.settings.publish_timeout, dedup_window)
+        Tries::new(message, now, self.settings.publish_timeout, dedup_window)
     }
 
     /// Hands one batch to the adapter: one result each, in order, at the latest at `deadline`.

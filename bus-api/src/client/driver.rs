@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::core::Core;
 use super::engine::{Engine, Finished};
@@ -68,8 +69,9 @@ impl Driver {
         loop {
             // Within tokio's budget for one task, so that others run, too.
             let taken = inbox.poll_recv_many(cx, &mut items, TAKEN_AT_ONCE);
+            let now = Instant::now();
             for item in items.drain(..) {
-                self.take(item);
+                self.take(item, now);
             }
             let sent = self.engine.poll(cx);
             while let Some(finished) = self.engine.finished() {
@@ -84,10 +86,10 @@ impl Driver {
         }
     }
 
-    fn take(&mut self, item: Item) {
+    fn take(&mut self, item: Item, now: Instant) {
         match item {
             Item::Send(message, ticket) => {
-                self.engine.push(message, ticket);
+                self.engine.push(message, ticket, now);
                 self.outstanding.add();
             }
             Item::Flush(flushed) => self.flushes.push_back((self.outstanding.added(), flushed)),

@@ -80,13 +80,14 @@ impl<T: Send + 'static> Engine<T> {
         }
     }
 
-    /// Adds a checked message behind all others; returns its number. Sent by the next poll.
-    pub(super) fn push(&mut self, message: Message, tag: T) -> u64 {
+    /// Adds a checked message, which came at `now`, behind all others; returns its number. Sent by the
+    /// next poll.
+    pub(super) fn push(&mut self, message: Message, tag: T, now: Instant) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
         self.ready.push_back(Entry {
             seq,
-            tries: self.core.tries(&message),
+            tries: self.core.tries(&message, now),
             message,
             last_error: None,
             tag,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::check;
 use super::core::Core;
@@ -205,7 +206,7 @@ impl IntoFuture for Publish<Direct> {
 
 async fn publish(core: &Core, message: Message) -> Result<Confirmed> {
     let _room = core.room(&message).await?;
-    let mut tries = core.tries(&message);
+    let mut tries = core.tries(&message, Instant::now());
     loop {
         let results = core.send(vec![message.clone()], tries.deadline()).await;
         let Some(result) = results.into_iter().next() else {

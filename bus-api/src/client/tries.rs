@@ -30,13 +30,13 @@ pub(crate) enum Verdict {
 }
 
 impl Tries {
-    /// A message about to be sent, given up after `timeout`; `dedup_window` when the transport has dedup.
+    /// A message about to be sent at `now`, given up after `timeout`; `dedup_window` when the transport has dedup.
     pub(crate) fn new(
         message: &Message,
+        now: Instant,
         timeout: Duration,
         dedup_window: Option<Duration>,
     ) -> Self {
-        let now = Instant::now();
         let after = |delay| now.checked_add(delay).unwrap_or_else(|| far_from(now));
         Self {
             deadline: after(timeout),
@@ -114,7 +114,7 @@ mod tests {
         let metadata = Metadata::new(MessageId::new("1"), "test".into(), SystemTime::UNIX_EPOCH);
         let mut message = Message::new(Topic::new("a").unwrap(), metadata, Bytes::new());
         message.dedup_id = dedup_id.then(|| "d".into());
-        Tries::new(&message, TIMEOUT, dedup.then_some(WINDOW))
+        Tries::new(&message, Instant::now(), TIMEOUT, dedup.then_some(WINDOW))
     }
 
     #[tokio::test(start_paused = true)]
