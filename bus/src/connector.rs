@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use bus_api::{Bus, BusClient, BusUrl, Codecs, Error, Result, Settings, TraceHook};
+use bus_api::{Bus, BusClient, BusUrl, Codecs, Error, Result, Settings, TraceHook, WorkerOptions};
 
 /// Connects to the bus that `url` names: `memory://`, or the URL of a broker.
 ///
@@ -95,6 +95,12 @@ impl Connector {
     #[must_use]
     pub fn trace_hook(self, hook: impl TraceHook) -> Self {
         Self(self.0.trace_hook(hook))
+    }
+
+    /// Options of the worker `name` that win over what its code says.
+    #[must_use]
+    pub fn worker_options(self, name: impl Into<String>, options: WorkerOptions) -> Self {
+        Self(self.0.worker_options(name, options))
     }
 
     /// The schemes that it knows, in order of their names.

@@ -1,5 +1,7 @@
 #![doc = include_str!("guide.md")]
 
+#[cfg(feature = "config")]
+mod config;
 mod connector;
 pub mod prelude;
 #[cfg(feature = "testing")]
@@ -11,6 +13,8 @@ pub use bus_derive::{Event, handler};
 #[cfg(feature = "memory")]
 pub use bus_memory as memory;
 
+#[cfg(feature = "config")]
+pub use self::config::{Config, ConfigLoader, ConfigValue};
 pub use self::connector::{Connector, connect};
 
 /// The code of the README compiles.

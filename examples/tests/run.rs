@@ -29,6 +29,18 @@ async fn publish() {
 }
 
 #[tokio::test]
+async fn configured() {
+    let out = run(env!("CARGO_BIN_EXE_configured")).await;
+    for line in [
+        "bus.namespace = shop (",
+        "bus.source = example (code)",
+        "connected: true",
+    ] {
+        assert!(out.contains(line), "{out}");
+    }
+}
+
+#[tokio::test]
 async fn worker() {
     let out = run(env!("CARGO_BIN_EXE_worker")).await;
     assert!(out.contains("the shop sends a mail about order 7"), "{out}");

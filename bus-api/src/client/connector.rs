@@ -17,6 +17,7 @@ use crate::contract::token::shorten;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Codecs;
 use crate::telemetry::TraceHook;
+use crate::worker::WorkerOptions;
 
 /// What an adapter has beyond `connect_timeout` to say itself why it could not connect.
 const GRACE: Duration = Duration::from_millis(250);
@@ -57,6 +58,7 @@ pub struct Connector {
     features: BTreeMap<&'static str, &'static str>,
     codecs: Codecs,
     trace_hook: Option<Arc<dyn TraceHook>>,
+    worker_options: Arc<BTreeMap<String, WorkerOptions>>,
 }
 
 impl Connector {
@@ -100,6 +102,13 @@ impl Connector {
     #[must_use]
     pub fn trace_hook(mut self, hook: impl TraceHook) -> Self {
         self.trace_hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Options of the worker `name` that win over what its code says.
+    #[must_use]
+    pub fn worker_options(mut self, name: impl Into<String>, options: WorkerOptions) -> Self {
+        Arc::make_mut(&mut self.worker_options).insert(name.into(), options);
         self
     }
 
@@ -150,7 +159,9 @@ impl Connector {
     #[must_use]
     pub fn client(&self, bus: Arc<dyn Bus>, settings: Settings) -> BusClient {
         let (codecs, hook) = (self.codecs.clone(), self.trace_hook.clone());
-        BusClient::with(Core::new(bus, settings, codecs, hook))
+        let mut core = Core::new(bus, settings, codecs, hook);
+        core.worker_options = Arc::clone(&self.worker_options);
+        BusClient::with(core)
     }
 
     fn unknown(&self, scheme: &str) -> Error {
@@ -185,6 +196,7 @@ impl fmt::Debug for Connector {
             .field("features", &self.features)
             .field("codecs", &self.codecs)
             .field("trace_hook", &self.trace_hook)
+            .field("worker_options", &self.worker_options)
             .finish()
     }
 }

@@ -1,5 +1,6 @@
 //! What all handles of one connection share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Codecs;
 use crate::ids;
 use crate::telemetry::{self, PublishMeters, TraceHook};
+use crate::worker::WorkerOptions;
 
 /// What all handles of one connection share.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) life: Life,
     pub(crate) window: Window,
     pub(crate) in_flight: Arc<InFlight>,
+    /// By the name of the worker.
+    pub(crate) worker_options: Arc<BTreeMap<String, WorkerOptions>>,
 }
 
 impl Core {
@@ -49,6 +53,7 @@ impl Core {
             codecs,
             trace_hook,
             in_flight: Arc::default(),
+            worker_options: Arc::default(),
         }
     }
 

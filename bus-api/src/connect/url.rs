@@ -97,6 +97,16 @@ impl BusUrl {
         self.password.as_ref()
     }
 
+    /// Replaces the user.
+    pub fn set_user(&mut self, user: Option<String>) {
+        self.user = user.filter(|user| !user.is_empty());
+    }
+
+    /// Replaces the password.
+    pub fn set_password(&mut self, password: Option<Secret>) {
+        self.password = password.filter(|password| !password.expose().is_empty());
+    }
+
     /// The hosts in the order in which they were written; empty for `memory://` and `unix://`.
     #[must_use]
     pub fn hosts(&self) -> &[HostPort] {

@@ -37,7 +37,14 @@ impl Plan {
         if let Some(mistake) = draft.mistake {
             return Err(mistake);
         }
-        let settings = draft.settings;
+        let mut settings = draft.settings;
+        if let Some(options) = draft.bus.core().worker_options.get(&*draft.name) {
+            tracing::info!(
+                target: "bus", worker = %draft.name, ?options,
+                "configured options replace those of the code"
+            );
+            options.apply(&mut settings);
+        }
         if settings.concurrency == 0 || settings.timeout.is_zero() {
             return Err(invalid("`concurrency` and `timeout` are at least 1"));
         }

@@ -136,6 +136,18 @@ impl Retry {
         self.rule(Class::Unavailable, rule)
     }
 
+    /// Replaces numbers; the rules stay.
+    pub(crate) fn adjust(
+        &mut self,
+        attempts: Option<u32>,
+        base: Option<Duration>,
+        cap: Option<Duration>,
+    ) {
+        self.attempts = attempts.unwrap_or(self.attempts).max(1);
+        self.base = base.unwrap_or(self.base);
+        self.cap = cap.unwrap_or(self.cap).max(self.base);
+    }
+
     fn rule<E: StdError + 'static>(
         mut self,
         class: Class,
