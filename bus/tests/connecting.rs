@@ -6,7 +6,7 @@ use bus::{Bus, BusUrl, Connector, Error, ErrorKind, Result, Settings};
 
 #[tokio::test]
 async fn the_transports_that_were_compiled_in_are_known() {
-    assert_eq!(Connector::new().schemes().collect::<Vec<_>>(), ["memory"]);
+    assert!(Connector::new().schemes().any(|scheme| scheme == "memory"));
     let bus = bus::connect("memory://?namespace=shop").await.unwrap();
     assert_eq!(bus.adapter().name(), "memory");
     assert_eq!(bus.settings().namespace.as_str(), "shop");
@@ -27,7 +27,7 @@ async fn an_unknown_scheme_or_option_names_the_nearest() {
 #[tokio::test]
 async fn a_scheme_without_a_neighbour_lists_what_there_is() {
     let error = bus::connect("carrier-pigeon://loft").await.unwrap_err();
-    assert!(error.to_string().ends_with("known are memory"), "{error}");
+    assert!(error.to_string().contains("known are memory"), "{error}");
 }
 
 #[tokio::test]

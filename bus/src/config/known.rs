@@ -13,6 +13,8 @@ pub(super) const OTHER: &str = "transport";
 pub(super) struct Section {
     pub(super) name: &'static str,
     pub(super) schemes: &'static [&'static str],
+    /// A URL that any options of the section fit.
+    pub(super) sample: &'static str,
     pub(super) adapter: Option<Adapter>,
 }
 
@@ -33,6 +35,7 @@ pub(super) const SECTIONS: [Section; 4] = [
     Section {
         name: "memory",
         schemes: &["memory"],
+        sample: "memory://",
         #[cfg(feature = "memory")]
         adapter: Some(Adapter {
             keys: &bus_memory::Config::KEYS,
@@ -45,7 +48,14 @@ pub(super) const SECTIONS: [Section; 4] = [
     },
     Section {
         name: "redis",
-        schemes: &["redis", "rediss", "unix"],
+        schemes: &[
+            "redis",
+            "rediss",
+            "redis+sentinel",
+            "rediss+sentinel",
+            "unix",
+        ],
+        sample: "rediss+sentinel://localhost/master",
         #[cfg(feature = "redis")]
         adapter: Some(Adapter {
             keys: &bus_redis::Config::KEYS,
@@ -59,20 +69,25 @@ pub(super) const SECTIONS: [Section; 4] = [
     Section {
         name: "nats",
         schemes: &["nats", "tls"],
+        sample: "nats://localhost",
         adapter: None,
     },
     Section {
         name: "kafka",
         schemes: &["kafka"],
+        sample: "kafka://localhost",
         adapter: None,
     },
 ];
 
 /// Options that hold a secret.
-const SECRETS: [&str; 3] = ["password", "token", "nkey"];
+const SECRETS: [&str; 4] = ["password", "sentinel_password", "token", "nkey"];
 /// Options of a file that holds a secret, and the option that it stands for.
-pub(super) const SECRET_FILES: [(&str, &str); 2] =
-    [("password_file", "password"), ("token_file", "token")];
+pub(super) const SECRET_FILES: [(&str, &str); 3] = [
+    ("password_file", "password"),
+    ("sentinel_password_file", "sentinel_password"),
+    ("token_file", "token"),
+];
 
 /// The section of the options of a URL with this scheme.
 pub(super) fn section_of(scheme: &str) -> &'static str {

@@ -30,7 +30,7 @@ use crate::Connector;
 /// mode = "settled"
 /// age = "1d"
 ///
-/// [redis]                            # only for URLs of redis://, rediss:// and unix://
+/// [redis]                            # only for URLs of Redis: redis://, rediss://, unix://, …
 /// user = "shop"
 /// password_file = "/run/secrets/redis"
 ///
