@@ -300,10 +300,15 @@ impl Keeper {
     /// Looks at what is held: renews leases, and takes over receiving news from a busy consumer.
     fn beat(&mut self, now: Instant) {
         let mut state = self.shared.lock();
+        let watched = std::mem::take(&mut self.watching);
+        if watched {
+            // Whoever received last is told of what comes. A consumer that is not busy but waits has to
+            // take its turn again.
+            state.wake_consumer();
+        }
         if state.table.is_empty() {
             state.beating = false;
-            drop(state);
-            (self.beat, self.watching) = (None, false);
+            self.beat = None;
             return;
         }
         self.watching = !std::mem::take(&mut state.polled);
@@ -343,6 +348,8 @@ impl Keeper {
             Poll::Ready(something) => {
                 // An adapter without news may answer at once: not again before the next beat.
                 self.watching = something || max > 0;
+                // It may only have waited, for exactly this.
+                self.shared.lock().wake_consumer();
                 true
             }
         }

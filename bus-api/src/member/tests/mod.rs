@@ -4,6 +4,7 @@ mod ends;
 mod fake;
 mod flow;
 mod settling;
+mod waking;
 
 use std::time::Duration;
 
