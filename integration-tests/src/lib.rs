@@ -3,6 +3,8 @@
 
 #[cfg(feature = "brokers")]
 pub mod brokers;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;

@@ -33,6 +33,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Kills, pauses and cuts real brokers under load: `faults [transport] [--rounds N] [--seed S]`.
+    Faults {
+        /// What the test program `faults` of `integration-tests` takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Checks that the `memory` build stays small and needs no C compiler.
     Budget,
 }
@@ -41,6 +47,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Test { filter, list } => runner::run(&plan::steps(), filter.as_deref(), list),
         Task::Brokers { arguments } => tool::brokers(&arguments),
+        Task::Faults { arguments } => tool::faults(&arguments),
         Task::Budget => budget::check(),
     };
     match outcome {

@@ -10,6 +10,13 @@ pub fn brokers(arguments: &[String]) -> Result<()> {
     cargo(program, arguments)
 }
 
+/// Runs faults on real brokers.
+pub fn faults(arguments: &[String]) -> Result<()> {
+    // The whole workspace and all features, as the steps that test: nothing is compiled once more.
+    let program = "test --quiet --workspace --all-features --test faults --";
+    cargo(program, arguments)
+}
+
 fn cargo(program: &str, arguments: &[String]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)

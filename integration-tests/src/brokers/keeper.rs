@@ -29,7 +29,7 @@ static KEEPER: LazyLock<mpsc::Sender<Order>> = LazyLock::new(|| {
 ///
 /// # Errors
 /// The program cannot be started.
-pub(super) fn spawn(program: &str, configure: impl FnOnce(&mut Command)) -> Result<Child> {
+pub(crate) fn spawn(program: &str, configure: impl FnOnce(&mut Command)) -> Result<Child> {
     // setpriv (util-linux) sets the death signal and then becomes the program.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", program]);

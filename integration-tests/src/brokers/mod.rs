@@ -8,7 +8,7 @@
 mod choice;
 mod container;
 mod held;
-mod keeper;
+pub(crate) mod keeper;
 mod kind;
 mod local;
 mod ports;

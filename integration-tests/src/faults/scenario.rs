@@ -1,0 +1,248 @@
+//! One kind of fault, many times, under load.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bus::{AckDurability, BusClient, Filter, Group, Pattern, SubscriptionId};
+
+use super::crew::{Crew, Ear};
+use super::fault::{Cut, Fault};
+use super::ledger::{Ledger, Verdict};
+use super::load::Load;
+use super::member::Orders;
+use super::probe::{PATTERN, Probe, now};
+use super::stage::Stage;
+use super::table::Row;
+
+const GROUP: &str = "crew";
+const MEMBERS: usize = 4;
+/// Long enough for a machine that is busy, short enough that what dead members held comes back soon.
+pub(super) const LEASE: Duration = Duration::from_secs(3);
+/// How long everything may take to go on after a fault is over.
+const RESUME_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the rest may take after the last fault.
+const END_TIMEOUT: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(10);
+/// Stored and not settled: few enough that members keep up.
+const BACKLOG: u64 = 3_000;
+
+/// What a scenario is run with.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) fault: Fault,
+    pub(super) times: u32,
+    /// Publishes a second.
+    pub(super) rate: u32,
+    pub(super) seed: u64,
+}
+
+/// A scenario that runs.
+struct Scenario {
+    plan: Plan,
+    dice: fastrand::Rng,
+    ledger: Arc<Ledger>,
+    crew: Crew,
+    /// Publishes a second before each fault.
+    rates: Vec<f64>,
+    resumed: Vec<Duration>,
+}
+
+/// Runs one scenario in a namespace of its own.
+pub(super) async fn run(stage: &mut Stage, plan: Plan) -> Result<Row> {
+    let begun = Instant::now();
+    let dice = fastrand::Rng::with_seed(plan.seed ^ plan.fault as u64);
+    let namespace = format!("f-{:08x}", fastrand::u32(..));
+    let options = format!("?namespace={namespace}&retention=settled");
+    // The publisher's own view of the end must not depend on the way that is cut.
+    let direct = stage.url() + &options;
+    let url = match plan.fault {
+        Fault::Cut => stage.proxied_url() + &options,
+        _ => direct.clone(),
+    };
+    let ledger = Arc::new(Ledger::default());
+    let bus = bus::connect(url.as_str()).await?;
+    let ear: Ear = {
+        let ledger = Arc::clone(&ledger);
+        Arc::new(move |report| ledger.books().note(report))
+    };
+    let lease = LEASE.max(bus.capabilities().min_lease);
+    let orders = Orders {
+        url,
+        group: GROUP.to_owned(),
+        lease: u64::try_from(lease.as_millis())?,
+        aborts: false,
+    };
+    let crew = Crew::start(orders, ear, MEMBERS).await?;
+    let load = Load::start(bus.clone(), Arc::clone(&ledger), plan.rate);
+    let mut scenario = Scenario {
+        plan,
+        dice,
+        ledger,
+        crew,
+        rates: Vec::new(),
+        resumed: Vec::new(),
+    };
+    scenario.go_on(Instant::now()).await?;
+    scenario.resumed.clear();
+    for _ in 0..scenario.plan.times {
+        scenario.calm().await;
+        scenario.strike(stage).await?;
+    }
+    load.stop().await?;
+    let verdict = scenario.end(&bus, &direct).await;
+    bus.close().await?;
+    Ok(scenario.row(begun.elapsed(), verdict?))
+}
+
+impl Scenario {
+    /// Lets load pass for a random while and measures it.
+    async fn calm(&mut self) {
+        let before = self.ledger.books().confirmed;
+        let begun = Instant::now();
+        let length = self.dice.u64(400..1_200);
+        tokio::time::sleep(Duration::from_millis(length)).await;
+        let published = self.ledger.books().confirmed - before;
+        self.rates
+            .push(published as f64 / begun.elapsed().as_secs_f64());
+    }
+
+    async fn strike(&mut self, stage: &mut Stage) -> Result<()> {
+        let away = Duration::from_millis(self.dice.u64(0..1_000));
+        match self.plan.fault {
+            Fault::ServerKill => {
+                self.ledger.books().note_kill(now());
+                stage.kill(away).await?;
+            }
+            Fault::MemberKill => {
+                let unlucky = self.dice.usize(0..self.crew.len());
+                self.crew.replace(unlucky)?;
+            }
+            Fault::Cut => {
+                let cut = Cut::ALL[self.dice.usize(0..Cut::ALL.len())];
+                stage.cut(cut, away).await;
+            }
+            Fault::Pause => stage.pause(Duration::from_secs(5)).await?,
+        }
+        self.go_on(Instant::now()).await
+    }
+
+    /// Waits until messages are confirmed and settled again, and until members keep up.
+    async fn go_on(&mut self, healed: Instant) -> Result<()> {
+        let (confirmed, settled) = {
+            let books = self.ledger.books();
+            (books.confirmed, books.settled)
+        };
+        let mut resumed = None;
+        loop {
+            let (goes_on, backlog, ended) = {
+                let books = self.ledger.books();
+                let goes_on = books.confirmed > confirmed && books.settled > settled;
+                let backlog = books.confirmed.saturating_sub(books.settled);
+                (goes_on, backlog, books.complaints.first().cloned())
+            };
+            if goes_on && resumed.is_none() {
+                resumed = Some(healed.elapsed());
+            }
+            if let (Some(resumed), true) = (resumed, backlog < BACKLOG) {
+                self.resumed.push(resumed);
+                return Ok(());
+            }
+            if let Some(complaint) = ended {
+                bail!(
+                    "{}, round {}: {complaint}",
+                    self.plan.fault,
+                    self.rates.len()
+                );
+            }
+            if healed.elapsed() > RESUME_TIMEOUT {
+                bail!(
+                    "{}, round {}: {RESUME_TIMEOUT:?} after the end of the fault, {}",
+                    self.plan.fault,
+                    self.rates.len(),
+                    self.stuck(confirmed, settled, backlog)
+                );
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn stuck(&self, confirmed: u64, settled: u64, backlog: u64) -> String {
+        let books = self.ledger.books();
+        format!(
+            "{} publishes were confirmed and {} messages settled since; {backlog} wait",
+            books.confirmed - confirmed,
+            books.settled - settled
+        )
+    }
+
+    /// Waits until everything that was confirmed has its end, and judges.
+    async fn end(&self, bus: &BusClient, direct: &str) -> Result<Verdict> {
+        let begun = Instant::now();
+        let id = SubscriptionId::new(Group::new(GROUP)?, Pattern::new(PATTERN)?);
+        let mut unfinished = Vec::new();
+        loop {
+            let lag = bus.subscriptions().get(&id).await?.lag;
+            if lag == 0 {
+                break;
+            }
+            if begun.elapsed() > END_TIMEOUT {
+                let open = self.ledger.books().open();
+                unfinished.push(format!(
+                    "{lag} messages still wait {END_TIMEOUT:?} after the last fault; \
+                     {open} confirmed ones have no confirmed end"
+                ));
+                break;
+            }
+            tokio::time::sleep(POLL * 10).await;
+        }
+        let judge = bus::connect(direct).await?;
+        let dead = buried(&judge).await?;
+        let flushed = match judge.capabilities().ack_durability {
+            AckDurability::Flushed(bound) => bound,
+            _ => Duration::ZERO,
+        };
+        judge.close().await?;
+        let mut verdict = self.ledger.books().judge(&dead, flushed);
+        verdict.violations.extend(unfinished);
+        Ok(verdict)
+    }
+
+    fn row(&self, took: Duration, verdict: Verdict) -> Row {
+        let books = self.ledger.books();
+        Row {
+            fault: self.plan.fault.to_string(),
+            times: self.plan.times,
+            rates: self.rates.clone(),
+            confirmed: books.confirmed,
+            indeterminate: books.indeterminate,
+            rejected: books.rejected,
+            settled: books.settled,
+            fenced: books.fenced,
+            refusals: books.refusals.clone(),
+            resumed: self.resumed.iter().max().copied().unwrap_or_default(),
+            took,
+            verdict,
+        }
+    }
+}
+
+/// How many dead letters each number has.
+pub(super) async fn buried(bus: &BusClient) -> Result<BTreeMap<u64, u64>> {
+    let letters = bus.dead_letters(GROUP);
+    let (mut found, mut cursor) = (BTreeMap::new(), None);
+    loop {
+        let page = letters
+            .page(&Filter::default(), cursor.as_ref(), 500)
+            .await?;
+        for letter in page.entries {
+            let probe = letter.decode::<Probe>().context("a dead letter")?;
+            *found.entry(probe.number).or_default() += 1;
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(found);
+        }
+    }
+}
