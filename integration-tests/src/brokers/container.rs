@@ -37,6 +37,7 @@ const PULL_TIMEOUT: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(super) struct Container {
     kind: Kind,
+    engine: String,
     image: String,
     host: String,
     port: u16,
@@ -58,7 +59,7 @@ pub(super) fn engine() -> Option<String> {
 }
 
 impl Container {
-    pub(super) async fn start(kind: Kind, setup: &Setup) -> Result<Self> {
+    pub(super) async fn start(kind: Kind, engine: String, setup: &Setup) -> Result<Self> {
         let image =
             std::env::var(kind.image_variable()).unwrap_or_else(|_| kind.image().to_owned());
         let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
@@ -89,6 +90,7 @@ impl Container {
         register(|names| names.insert(running.id().to_owned()));
         let container = Self {
             kind,
+            engine,
             image,
             host,
             port,
@@ -98,8 +100,9 @@ impl Container {
         Ok(container)
     }
 
-    pub(super) fn image(&self) -> &str {
-        &self.image
+    pub(super) fn why(&self) -> String {
+        let (engine, image) = (&self.engine, &self.image);
+        format!("the container engine at {engine} runs {image}")
     }
 
     /// Host and port.

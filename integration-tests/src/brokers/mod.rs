@@ -6,6 +6,7 @@
 //! last two.
 
 mod choice;
+mod cluster;
 mod container;
 mod held;
 pub(crate) mod keeper;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+pub use cluster::Cluster;
 pub use held::Held;
 pub use kind::Kind;
 pub use proxy::Proxy;
@@ -28,7 +30,7 @@ pub use setup::Setup;
 
 use choice::Choice;
 use container::Container;
-use local::Local;
+use local::{Local, Ports};
 
 /// How long a broker may take to answer after it was started.
 pub const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -58,12 +60,7 @@ impl Broker {
             .ok()
             .filter(|url| !url.is_empty())
         {
-            let why = format!("{} is set", kind.url_variable());
-            return Ok(Self {
-                kind,
-                source: Source::Address(url),
-                why,
-            });
+            return Ok(Self::of(kind, Source::Address(url)));
         }
         match (Choice::of_environment()?, container::engine()) {
             (Some(Choice::Containers), _) | (None, Some(_)) => Self::container(kind, &setup).await,
@@ -84,16 +81,8 @@ impl Broker {
         let Some(engine) = container::engine() else {
             bail!("no container engine: set DOCKER_HOST or start one");
         };
-        let container = Container::start(kind, setup).await?;
-        let why = format!(
-            "the container engine at {engine} runs {}",
-            container.image()
-        );
-        Ok(Self {
-            kind,
-            source: Source::Container(Box::new(container)),
-            why,
-        })
+        let container = Container::start(kind, engine, setup).await?;
+        Ok(Self::of(kind, Source::Container(Box::new(container))))
     }
 
     /// Whether there seems to be a container engine.
@@ -107,13 +96,21 @@ impl Broker {
     /// # Errors
     /// The program is neither there nor can be fetched: one line says how to get it.
     pub async fn local(kind: Kind, setup: Setup) -> Result<Self> {
-        let local = Local::start(kind, setup).await?;
-        let why = format!("{} runs as a local process", local.program());
-        Ok(Self {
-            kind,
-            source: Source::Local(local),
-            why,
-        })
+        let ports = Ports {
+            main: ports::free()?,
+            side: ports::free()?,
+        };
+        let local = Local::start_at(kind, setup, ports).await?;
+        Ok(Self::of(kind, Source::Local(local)))
+    }
+
+    fn of(kind: Kind, source: Source) -> Self {
+        let why = match &source {
+            Source::Address(_) => format!("{} is set", kind.url_variable()),
+            Source::Container(container) => container.why(),
+            Source::Local(local) => format!("{} runs as a local process", local.program()),
+        };
+        Self { kind, source, why }
     }
 
     /// Which broker it is.
@@ -127,8 +124,18 @@ impl Broker {
     pub fn url(&self) -> String {
         match &self.source {
             Source::Address(url) => url.clone(),
-            Source::Container(container) => self.kind.url(&container.address()),
-            Source::Local(local) => self.kind.url(&local.address()),
+            Source::Container(_) | Source::Local(_) => self.kind.url(&self.address()),
+        }
+    }
+
+    /// Host and port.
+    fn address(&self) -> String {
+        match &self.source {
+            Source::Address(url) => url
+                .split_once("://")
+                .map_or_else(String::new, |(_, address)| address.to_owned()),
+            Source::Container(container) => container.address(),
+            Source::Local(local) => local.address(),
         }
     }
 

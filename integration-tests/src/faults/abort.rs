@@ -32,7 +32,7 @@ struct Seen {
 pub(super) async fn run(stage: &Stage) -> Result<AbortRow> {
     let begun = Instant::now();
     let namespace = format!("f-{:08x}", fastrand::u32(..));
-    let url = format!("{}?namespace={namespace}", stage.url());
+    let url = stage.url(&namespace);
     let bus = bus::connect(url.as_str()).await?;
     let probes: Vec<Probe> = (0..=OTHERS).map(Probe::new).collect();
     for outcome in bus.publish_batch(&probes).await {

@@ -30,19 +30,6 @@ impl Cut {
     pub(super) const ALL: [Self; 3] = [Self::Reset, Self::Refused, Self::AnswersLost];
 }
 
-impl Fault {
-    pub(super) const ALL: [Self; 4] = [Self::ServerKill, Self::MemberKill, Self::Cut, Self::Pause];
-
-    /// How often it happens when servers are killed `rounds` times: 50, 50, 20 and 10 in a full run.
-    pub(super) fn times(self, rounds: u32) -> u32 {
-        match self {
-            Self::ServerKill | Self::MemberKill => rounds,
-            Self::Cut => (rounds * 2).div_ceil(5),
-            Self::Pause => rounds.div_ceil(5),
-        }
-    }
-}
-
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -7,6 +7,7 @@ mod fault;
 mod ledger;
 mod load;
 mod member;
+mod play;
 mod probe;
 mod report;
 mod scenario;
@@ -21,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 
 use self::fault::Fault;
 use self::member::Orders;
+use self::play::Play;
 use self::scenario::Plan;
 use self::stage::Stage;
 use crate::brokers::Kind;
@@ -106,52 +108,69 @@ async fn play(arguments: Arguments) -> Result<()> {
     bail!("violations, seed {seed}:\n{}", violations.join("\n"))
 }
 
-/// Every scenario on one transport; returns the violations.
+/// Every play on one transport; returns the violations.
 async fn on_transport(kind: Kind, director: &Director, seed: u64) -> Result<Vec<String>> {
+    let mut violations = Vec::new();
+    for play in Play::of(kind) {
+        let chosen = |name: &str| {
+            director
+                .only
+                .as_ref()
+                .is_none_or(|text| name.contains(text))
+        };
+        let faults: Vec<&(Fault, u32)> = play
+            .faults
+            .iter()
+            .filter(|(fault, _)| chosen(&fault.to_string()))
+            .collect();
+        let aborts = play.aborts && chosen("abort");
+        if !faults.is_empty() || aborts {
+            violations.extend(on_stage(kind, play, &faults, aborts, director, seed).await?);
+        }
+    }
+    Ok(violations)
+}
+
+async fn on_stage(
+    kind: Kind,
+    play: &Play,
+    faults: &[&(Fault, u32)],
+    aborts: bool,
+    director: &Director,
+    seed: u64,
+) -> Result<Vec<String>> {
     let mut out = std::io::stdout();
-    let mut stage = Stage::start(kind).await?;
+    let mut stage = Stage::start(kind, play).await?;
     writeln!(out, "\n{}", stage.describe())?;
-    let (mut rows, mut aborts, mut violations) = (Vec::new(), Vec::new(), Vec::new());
-    let chosen = |name: &str| {
-        director
-            .only
-            .as_ref()
-            .is_none_or(|text| name.contains(text))
-    };
-    for fault in Fault::ALL
-        .into_iter()
-        .filter(|fault| chosen(&fault.to_string()))
-    {
+    let (mut rows, mut abort_rows, mut violations) = (Vec::new(), Vec::new(), Vec::new());
+    for (fault, full) in faults {
         let plan = Plan {
-            fault,
-            times: fault.times(director.rounds),
+            fault: *fault,
+            times: Play::scaled(*full, director.rounds),
             rate: director.rate,
             seed,
         };
         let row = scenario::run(&mut stage, plan).await?;
         violations.extend(named(kind, &row.fault, &row.verdict.violations));
-        writeln!(
-            out,
-            "{kind}: {} {} times, {:.0} s",
-            row.fault,
-            row.times,
-            row.took.as_secs_f64()
-        )?;
+        let seconds = row.took.as_secs();
+        writeln!(out, "{}, {} times: {seconds} s", row.fault, row.times)?;
         rows.push(row);
     }
-    if chosen("abort") {
-        for _ in 0..director.rounds.div_ceil(10) {
-            let row = abort::run(&stage).await?;
-            violations.extend(named(kind, "aborting message", &row.violations));
-            aborts.push(row);
-        }
+    for _ in 0..if aborts {
+        Play::scaled(5, director.rounds)
+    } else {
+        0
+    } {
+        let row = abort::run(&stage).await?;
+        violations.extend(named(kind, "aborting message", &row.violations));
+        abort_rows.push(row);
     }
-    writeln!(
-        out,
-        "\n{}\n{}",
-        table::rows(&rows),
-        table::abort_rows(&aborts)
-    )?;
+    if !rows.is_empty() {
+        writeln!(out, "\n{}", table::rows(&rows))?;
+    }
+    if !abort_rows.is_empty() {
+        writeln!(out, "\n{}", table::abort_rows(&abort_rows))?;
+    }
     Ok(violations)
 }
 

@@ -54,11 +54,9 @@ pub(super) async fn run(stage: &mut Stage, plan: Plan) -> Result<Row> {
     let begun = Instant::now();
     let dice = fastrand::Rng::with_seed(plan.seed ^ plan.fault as u64);
     let namespace = format!("f-{:08x}", fastrand::u32(..));
-    let options = format!("?namespace={namespace}&retention=settled");
-    // The publisher's own view of the end must not depend on the way that is cut.
-    let direct = stage.url() + &options;
+    let direct = stage.url(&namespace);
     let url = match plan.fault {
-        Fault::Cut => stage.proxied_url() + &options,
+        Fault::Cut => stage.proxied_url(&namespace),
         _ => direct.clone(),
     };
     let ledger = Arc::new(Ledger::default());
@@ -113,7 +111,7 @@ impl Scenario {
         match self.plan.fault {
             Fault::ServerKill => {
                 self.ledger.books().note_kill(now());
-                stage.kill(away).await?;
+                stage.kill(&mut self.dice, away).await?;
             }
             Fault::MemberKill => {
                 let unlucky = self.dice.usize(0..self.crew.len());
@@ -123,7 +121,7 @@ impl Scenario {
                 let cut = Cut::ALL[self.dice.usize(0..Cut::ALL.len())];
                 stage.cut(cut, away).await;
             }
-            Fault::Pause => stage.pause(Duration::from_secs(5)).await?,
+            Fault::Pause => stage.pause(&mut self.dice, Duration::from_secs(5)).await?,
         }
         self.go_on(Instant::now()).await
     }

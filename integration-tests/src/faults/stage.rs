@@ -1,87 +1,119 @@
 //! The servers that faults happen to.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::fault::Cut;
-use crate::brokers::{Broker, Kind, Proxy, Setup};
+use super::play::Play;
+use crate::brokers::{Broker, Cluster, Kind, Proxy, Setup};
 
-/// One server with a proxy before it.
+/// How long servers that belong together may take to find each other.
+const GATHER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The servers of a play, each with a proxy before it.
 #[derive(Debug)]
 pub(super) struct Stage {
-    kind: Kind,
-    broker: Broker,
-    proxy: Proxy,
+    cluster: Cluster,
+    options: &'static str,
 }
 
 impl Stage {
-    /// Starts the server, writing through to the disk.
-    pub(super) async fn start(kind: Kind) -> Result<Self> {
-        let broker = Broker::local(kind, Setup::synced()).await?;
-        let target: SocketAddr = address(&broker)
-            .parse()
-            .context("the address of a local broker")?;
-        let proxy = Proxy::start(target).await?;
-        Ok(Self {
-            kind,
-            broker,
-            proxy,
-        })
+    /// Starts the servers, writing through to the disk, and waits until the bus can use them.
+    pub(super) async fn start(kind: Kind, play: &Play) -> Result<Self> {
+        let stage = Self {
+            cluster: Cluster::start(kind, play.servers, &Setup::synced()).await?,
+            options: play.options,
+        };
+        let url = stage.url("gathering");
+        let gathered = async {
+            // Until they have elected who leads, nothing can be created.
+            while let Err(error) = bus::connect(url.as_str()).await {
+                if !error.is_retryable() {
+                    return Err(error);
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(GATHER_TIMEOUT, gathered)
+            .await
+            .context("the servers do not find each other")??;
+        Ok(stage)
     }
 
     /// What runs.
-    pub(super) fn describe(&self) -> String {
-        format!("{}: {}, every write synced", self.kind, self.broker.why())
+    pub(super) fn describe(&mut self) -> String {
+        let (kind, size) = (self.cluster.kind(), self.cluster.size());
+        let why = self
+            .cluster
+            .brokers()
+            .next()
+            .map(|broker| broker.why().to_owned());
+        let why = why.unwrap_or_default();
+        format!("{kind}, servers: {size}; {why}, every write synced")
     }
 
-    /// The URL that leads straight to the server.
-    pub(super) fn url(&self) -> String {
-        self.broker.url()
+    /// The URL of a namespace that leads straight to the servers.
+    pub(super) fn url(&self, namespace: &str) -> String {
+        self.with_options(&self.cluster.url(), namespace)
     }
 
-    /// The URL that leads through the proxy.
-    pub(super) fn proxied_url(&self) -> String {
-        self.kind.url(&format!("127.0.0.1:{}", self.proxy.port()))
+    /// The URL of a namespace that leads through the proxies.
+    pub(super) fn proxied_url(&self, namespace: &str) -> String {
+        self.with_options(&self.cluster.proxied_url(), namespace)
     }
 
-    /// Kills the server without warning and starts it again after a while.
-    pub(super) async fn kill(&mut self, away: Duration) -> Result<()> {
-        self.broker.kill().await?;
+    fn with_options(&self, url: &str, namespace: &str) -> String {
+        // What is settled need not pile up over the rounds.
+        format!(
+            "{url}?namespace={namespace}&retention=settled{}",
+            self.options
+        )
+    }
+
+    /// The server that it hurts most to lose, else any.
+    async fn victim(&mut self, dice: &mut fastrand::Rng) -> Result<&mut Broker> {
+        let any = dice.usize(0..self.cluster.size());
+        let index = self.cluster.leader().await?.unwrap_or(any);
+        self.cluster
+            .node(index)
+            .context("a server that is not there")
+    }
+
+    /// Kills a server without warning and starts it again after a while.
+    pub(super) async fn kill(&mut self, dice: &mut fastrand::Rng, away: Duration) -> Result<()> {
+        let victim = self.victim(dice).await?;
+        victim.kill().await?;
         tokio::time::sleep(away).await;
-        self.broker.restart().await
+        victim.restart().await
     }
 
-    /// Stops the server from running for a while; connections stay open.
-    pub(super) async fn pause(&mut self, length: Duration) -> Result<()> {
-        self.broker.pause().await?;
+    /// Stops a server from running for a while; connections stay open.
+    pub(super) async fn pause(&mut self, dice: &mut fastrand::Rng, length: Duration) -> Result<()> {
+        let victim = self.victim(dice).await?;
+        victim.pause().await?;
         tokio::time::sleep(length).await;
-        self.broker.resume().await
+        victim.resume().await
     }
 
     /// Cuts every connection, and lets them come back after a while.
     pub(super) async fn cut(&self, cut: Cut, length: Duration) {
         match cut {
-            Cut::Reset => self.proxy.reset(),
+            Cut::Reset => self.cluster.proxies().for_each(Proxy::reset),
             Cut::Refused => {
-                self.proxy.cut();
+                self.cluster.proxies().for_each(Proxy::cut);
                 tokio::time::sleep(length).await;
-                self.proxy.heal();
+                self.cluster.proxies().for_each(Proxy::heal);
             }
             Cut::AnswersLost => {
-                self.proxy.hold_responses();
+                self.cluster.proxies().for_each(Proxy::hold_responses);
                 tokio::time::sleep(length).await;
                 // The held answers are never delivered.
-                self.proxy.cut();
-                self.proxy.heal();
+                self.cluster.proxies().for_each(|proxy| {
+                    proxy.cut();
+                    proxy.heal();
+                });
             }
         }
     }
-}
-
-fn address(broker: &Broker) -> String {
-    let url = broker.url();
-    url.split_once("://")
-        .map_or_else(String::new, |(_, address)| address.to_owned())
 }

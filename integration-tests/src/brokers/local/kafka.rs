@@ -52,7 +52,7 @@ pub(super) fn spawn(local: &Local, log: File) -> Result<Child> {
 }
 
 fn properties(local: &Local) -> String {
-    let (port, controller) = (local.port, local.side_port);
+    let (port, controller) = (local.ports.main, local.ports.side);
     let mut lines = vec![
         "process.roles=broker,controller".to_owned(),
         "node.id=1".to_owned(),

@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::{Kind, START_TIMEOUT, Setup, directory, ports, probe};
+use super::{Kind, START_TIMEOUT, Setup, directory, probe};
 
 pub(super) use kafka::settings as kafka_settings;
 pub(super) use nats::configuration as nats_configuration;
@@ -25,15 +25,21 @@ pub(super) use nats::configuration as nats_configuration;
 pub(super) struct Local {
     kind: Kind,
     setup: Setup,
-    port: u16,
-    /// A second port, where the broker needs one.
-    side_port: u16,
+    ports: Ports,
     data: TempDir,
     child: Option<Child>,
 }
 
+/// Where it listens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    pub(super) main: u16,
+    /// A second one, where the broker needs it.
+    pub(super) side: u16,
+}
+
 impl Local {
-    pub(super) async fn start(kind: Kind, setup: Setup) -> Result<Self> {
+    pub(super) async fn start_at(kind: Kind, setup: Setup, ports: Ports) -> Result<Self> {
         let root = directory().join("data");
         std::fs::create_dir_all(&root)
             .with_context(|| format!("cannot make {}", root.display()))?;
@@ -43,8 +49,7 @@ impl Local {
         let mut local = Self {
             kind,
             setup,
-            port: ports::free()?,
-            side_port: ports::free()?,
+            ports,
             data,
             child: None,
         };
@@ -63,7 +68,7 @@ impl Local {
 
     /// Host and port, the same after every restart.
     pub(super) fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.ports.main)
     }
 
     pub(super) fn kill(&mut self) -> Result<()> {

@@ -15,7 +15,7 @@ pub(super) fn spawn(local: &Local, log: File) -> Result<Child> {
     let configuration = local.data.path().join("redis.conf");
     let mut lines = vec![
         "bind 127.0.0.1".to_owned(),
-        format!("port {}", local.port),
+        format!("port {}", local.ports.main),
         format!("dir {}", local.data.path().display()),
         "save \"\"".to_owned(),
         "appendonly yes".to_owned(),
