@@ -54,6 +54,14 @@ impl Connector {
         let connector = connector.with("memory", bus_memory::open);
         #[cfg(not(feature = "memory"))]
         let connector = connector.with_feature("memory", "memory");
+        #[cfg(feature = "nats")]
+        let connector = connector
+            .with("nats", bus_nats::open)
+            .with("tls", bus_nats::open);
+        #[cfg(not(feature = "nats"))]
+        let connector = connector
+            .with_feature("nats", "nats")
+            .with_feature("tls", "nats");
         #[cfg(feature = "redis")]
         let connector = connector
             .with("redis", bus_redis::open)

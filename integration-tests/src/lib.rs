@@ -6,12 +6,16 @@ pub mod brokers;
 #[cfg(feature = "faults")]
 pub mod faults;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "brokers")]
 mod suite;
 
 pub use memory::MemoryFactory;
+#[cfg(feature = "nats")]
+pub use nats::NatsFactory;
 #[cfg(feature = "redis")]
 pub use redis::RedisFactory;
 #[cfg(feature = "brokers")]

@@ -1,0 +1,34 @@
+//! The bus over NATS JetStream: one stream of messages per namespace, one of dead letters, one of bookkeeping.
+//!
+//! nats-server 2.10 or later. `docs/wire/nats.md` describes every stream, subject and consumer.
+
+mod admin;
+mod api;
+mod broadcast;
+mod bus;
+mod config;
+mod core;
+mod dead_letters;
+mod error;
+mod health;
+mod keys;
+mod link;
+mod member;
+mod presence;
+mod publish;
+mod pull;
+mod registry;
+mod request;
+mod respond;
+mod retention;
+mod settle;
+mod shared;
+mod socket;
+mod start;
+mod stored;
+mod stream;
+mod subscribe;
+mod wire;
+
+pub use bus::{NatsBus, open};
+pub use config::{Config, Login, Storage};

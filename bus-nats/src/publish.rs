@@ -1,0 +1,145 @@
+//! Publishing: everything is on its way at once, in the order of the calls.
+
+use std::sync::Arc;
+
+use bus_api::cloudevents::Extent;
+use bus_api::{Message, Published, Result};
+
+use crate::api::pub_ack;
+use crate::core::Core;
+use crate::error::{closed, too_large, unavailable};
+use crate::link::{Line, Lost, Slot};
+use crate::retention;
+use crate::wire::{WIRE_ID, headers, put};
+
+/// How long the server may take to confirm a message.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// About what the attributes of a message take at the server.
+const ATTRIBUTES: usize = 300;
+
+/// Sends a batch; when this has returned, every message has its place.
+fn send(core: &Core, batch: &[Message]) -> Vec<Result<Slot>> {
+    batch
+        .iter()
+        .map(|message| send_one(core, message))
+        .collect()
+}
+
+fn send_one(core: &Core, message: &Message) -> Result<Slot> {
+    if message.payload.len() > core.max_payload {
+        return Err(too_large(message.payload.len(), core.max_payload));
+    }
+    let mut headers = headers(message, Extent::Usual)?;
+    put(&mut headers, WIRE_ID, &wire_id(message))?;
+    let subject = core.keys.topic(&message.topic);
+    let payload = message.payload.clone();
+    Ok(core.link.send(Line::Data, subject, Some(headers), payload))
+}
+
+/// What the server tells duplicates by: its window is the stream's, so the topic is part of it. Without a dedup
+/// id the message's own identity protects a message that is sent twice by accident.
+fn wire_id(message: &Message) -> String {
+    let (topic, id) = (&message.topic, &message.metadata.id);
+    match &message.dedup_id {
+        Some(dedup) => format!("{topic}/d/{}", plain(dedup)),
+        None => match &message.targeted {
+            Some(targeted) => format!("{topic}/{}/{}", targeted.generation, plain(&id.to_string())),
+            None => format!("{topic}/i/{}", plain(&id.to_string())),
+        },
+    }
+}
+
+/// Any text as one that the client neither trims nor refuses.
+fn plain(text: &str) -> String {
+    let fits = text
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && byte != b'%');
+    if fits {
+        return text.to_owned();
+    }
+    text.bytes()
+        .map(|byte| {
+            if byte.is_ascii_graphic() && byte != b'%' {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
+}
+
+/// Stores messages; one result each.
+pub(crate) async fn publish(core: &Arc<Core>, batch: Vec<Message>) -> Vec<Result<Published>> {
+    if core.life.is_over() {
+        return vec![Err(closed()); batch.len()];
+    }
+    if !core.streams.is_ready() {
+        // Sent again by the core of the bus, in order; here others might pass while it waits.
+        let failed = core.ready().await.err().unwrap_or_else(unavailable);
+        return vec![Err(failed); batch.len()];
+    }
+    if retention::makes_room(core) {
+        return with_room(core, batch).await;
+    }
+    let slots = send(core, &batch);
+    confirm_all(core, slots, &batch).await
+}
+
+/// One batch after the other, each after there is room for it.
+async fn with_room(core: &Arc<Core>, batch: Vec<Message>) -> Vec<Result<Published>> {
+    let _turn = core.turn.lock().await;
+    let bytes: usize = batch.iter().map(Message::size).sum();
+    // Attributes count as well; a little too much room does no harm.
+    let bytes = bytes + batch.len() * ATTRIBUTES;
+    if let Err(failed) = retention::make_room(core, batch.len() as u64, bytes as u64).await {
+        return vec![Err(failed); batch.len()];
+    }
+    let slots = send(core, &batch);
+    confirm_all(core, slots, &batch).await
+}
+
+async fn confirm_all(
+    core: &Arc<Core>,
+    slots: Vec<Result<Slot>>,
+    batch: &[Message],
+) -> Vec<Result<Published>> {
+    let mut results = Vec::with_capacity(batch.len());
+    for (slot, message) in slots.into_iter().zip(batch) {
+        results.push(match slot {
+            Ok(slot) => confirm(core, slot, message).await,
+            Err(refused) => Err(refused),
+        });
+    }
+    results
+}
+
+async fn confirm(core: &Arc<Core>, slot: Slot, message: &Message) -> Result<Published> {
+    match slot.answer(PATIENCE).await {
+        Ok(answer) => {
+            let ack = pub_ack(&answer.payload)?;
+            Ok(Published {
+                // The server tells the sequence but not the time, and a position has both.
+                position: None,
+                stored_at: None,
+                duplicate: ack.duplicate && message.dedup_id.is_some(),
+            })
+        }
+        Err(Lost::NoResponders) => {
+            core.streams.doubt();
+            Err(unavailable())
+        }
+        Err(lost) => Err(lost.error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_becomes_one_that_is_not_altered() {
+        assert_eq!(plain("a-b/c"), "a-b/c");
+        assert_eq!(plain(" a\n%é"), "%20a%0A%25%C3%A9");
+    }
+}

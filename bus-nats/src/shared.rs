@@ -1,0 +1,420 @@
+//! What the driver of a member, its receiver and its settler share.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_nats::Subject;
+use bus_api::{AttemptRecord, Delivery, Error, Inflow, Receipt, Result};
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::error::closed;
+
+/// What a member holds of one message.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    /// Where it lies in the stream.
+    pub(crate) sequence: u64,
+    /// Where its settlement goes.
+    pub(crate) ack: Subject,
+    /// Hand-overs as the server counts them.
+    pub(crate) count: u32,
+    /// A handler may have started it before.
+    pub(crate) redelivered: bool,
+    /// As stored.
+    pub(crate) record: Option<Bytes>,
+    /// Where its record lies, when there is one.
+    pub(crate) record_at: Option<u64>,
+    /// Until then it is this member's for certain.
+    pub(crate) until: Instant,
+    /// It lies in the buffer: no handler has seen it.
+    pub(crate) buffered: bool,
+    pub(crate) settling: Settling,
+    /// For ordered subscriptions: what is handed over again in the member.
+    pub(crate) delivery: Option<Box<Delivery>>,
+}
+
+/// Whether a settlement is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Settling {
+    #[default]
+    No,
+    /// It is not to come again.
+    ForGood,
+    /// It is to come again, perhaps before the answer is here.
+    Again,
+}
+
+/// A message as it was fetched.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) delivery: Delivery,
+    pub(crate) ack: Subject,
+    pub(crate) record_at: Option<u64>,
+    pub(crate) until: Instant,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    wanted: usize,
+    buffer: VecDeque<Delivery>,
+    lost: Vec<Receipt>,
+    held: HashMap<u64, Held>,
+    slots: HashMap<u64, u64>,
+    next_slot: u64,
+    epoch: u64,
+    highest: Option<u64>,
+    ended: Option<Error>,
+}
+
+impl State {
+    fn remove(&mut self, slot: u64) -> Option<Held> {
+        let held = self.held.remove(&slot)?;
+        // It may have come again under another slot.
+        if self.slots.get(&held.sequence) == Some(&slot) {
+            self.slots.remove(&held.sequence);
+        }
+        Some(held)
+    }
+
+    fn add(&mut self, mut held: Held, delivery: &mut Delivery) {
+        let slot = self.next_slot;
+        self.next_slot += 1;
+        delivery.receipt = Receipt {
+            slot,
+            epoch: self.epoch,
+        };
+        if let Some(kept) = &mut held.delivery {
+            **kept = delivery.clone();
+        }
+        self.slots.insert(held.sequence, slot);
+        self.held.insert(slot, held);
+    }
+
+    fn lose(&mut self, slot: u64) {
+        if let Some(held) = self.remove(slot) {
+            let receipt = Receipt {
+                slot,
+                epoch: self.epoch,
+            };
+            if held.buffered {
+                self.buffer.retain(|delivery| delivery.receipt != receipt);
+            } else if held.settling == Settling::No {
+                self.lost.push(receipt);
+            }
+        }
+    }
+}
+
+/// What the driver of a member, its receiver and its settler share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Tells the driver that there is something to do.
+    pub(crate) driver: Notify,
+    receiver: Notify,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many messages may be fetched now.
+    pub(crate) fn room(&self) -> usize {
+        let state = self.lock();
+        state.wanted.saturating_sub(state.buffer.len())
+    }
+
+    /// Whether this message is held.
+    pub(crate) fn holds(&self, sequence: u64) -> bool {
+        self.lock().slots.contains_key(&sequence)
+    }
+
+    /// Takes up what was fetched; `keep` keeps each delivery for handing it over again.
+    pub(crate) fn push(&self, fetched: Vec<Fetched>, keep: bool) {
+        let mut state = self.lock();
+        for one in fetched {
+            let Fetched {
+                mut delivery,
+                ack,
+                record_at,
+                until,
+            } = one;
+            let sequence = delivery.position.offset().0;
+            state.highest = state.highest.max(Some(sequence));
+            let known = state.slots.get(&sequence).copied();
+            if let Some(held) = known.and_then(|slot| state.held.get_mut(&slot)) {
+                if held.settling != Settling::Again {
+                    // The server took the lease for ended while this member held it: it still does.
+                    held.ack = ack;
+                    held.count = delivery.delivery;
+                    held.until = until;
+                    continue;
+                }
+            }
+            let held = Held {
+                sequence,
+                ack,
+                count: delivery.delivery,
+                redelivered: delivery.redelivered,
+                record: delivery.record.clone(),
+                record_at,
+                until,
+                buffered: true,
+                settling: Settling::No,
+                delivery: keep.then(|| Box::new(delivery.clone())),
+            };
+            state.add(held, &mut delivery);
+            state.buffer.push_back(delivery);
+        }
+        drop(state);
+        self.receiver.notify_one();
+    }
+
+    /// Hands over what no one settles: for broadcasts.
+    pub(crate) fn push_unheld(&self, deliveries: Vec<Delivery>) {
+        let mut state = self.lock();
+        for mut delivery in deliveries {
+            delivery.receipt.slot = state.next_slot;
+            state.next_slot += 1;
+            state.buffer.push_back(delivery);
+        }
+        drop(state);
+        self.receiver.notify_one();
+    }
+
+    /// Hands something held over once more, in its place among what waits.
+    pub(crate) fn again(&self, receipt: Receipt, change: impl FnOnce(&mut Delivery)) {
+        let mut state = self.lock();
+        if receipt.epoch != state.epoch {
+            return;
+        }
+        let Some(mut held) = state.remove(receipt.slot) else {
+            return;
+        };
+        let Some(mut delivery) = held.delivery.clone() else {
+            return;
+        };
+        change(&mut delivery);
+        held.record = delivery.record.clone();
+        held.redelivered = delivery.redelivered;
+        held.buffered = true;
+        held.settling = Settling::No;
+        state.add(held, &mut delivery);
+        let sequence = delivery.position.offset();
+        let at = state
+            .buffer
+            .iter()
+            .position(|other| other.position.offset() > sequence)
+            .unwrap_or(state.buffer.len());
+        state.buffer.insert(at, *delivery);
+        drop(state);
+        self.receiver.notify_one();
+    }
+
+    /// What is held under this receipt, when it is still this member's.
+    pub(crate) fn held(&self, receipt: Receipt) -> Option<Held> {
+        let state = self.lock();
+        if receipt.epoch != state.epoch {
+            return None;
+        }
+        state.held.get(&receipt.slot).cloned()
+    }
+
+    /// Notes that a settlement is under way; gives what is settled, when it is this member's.
+    pub(crate) fn settle(&self, receipt: Receipt, how: Settling) -> Option<Held> {
+        let mut state = self.lock();
+        if receipt.epoch != state.epoch {
+            return None;
+        }
+        let held = state.held.get_mut(&receipt.slot)?;
+        if held.until <= Instant::now() {
+            return None;
+        }
+        held.settling = how;
+        Some(held.clone())
+    }
+
+    /// A settlement did not come about.
+    pub(crate) fn unsettled(&self, receipt: Receipt) {
+        let mut state = self.lock();
+        if receipt.epoch == state.epoch {
+            if let Some(held) = state.held.get_mut(&receipt.slot) {
+                held.settling = Settling::No;
+            }
+        }
+    }
+
+    /// A record was stored.
+    pub(crate) fn recorded(&self, receipt: Receipt, record: &AttemptRecord, at: u64) {
+        let mut state = self.lock();
+        if receipt.epoch != state.epoch {
+            return;
+        }
+        if let Some(held) = state.held.get_mut(&receipt.slot) {
+            let stored = record.encode();
+            if let Some(delivery) = &mut held.delivery {
+                delivery.record = Some(stored.clone());
+            }
+            held.record = Some(stored);
+            held.record_at = Some(at);
+        }
+    }
+
+    /// The lease was renewed.
+    pub(crate) fn extended(&self, receipt: Receipt, until: Instant) -> bool {
+        let mut state = self.lock();
+        if receipt.epoch != state.epoch {
+            return false;
+        }
+        match state.held.get_mut(&receipt.slot) {
+            Some(held) => {
+                held.until = held.until.max(until);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// It is settled, or no longer this member's.
+    pub(crate) fn forget(&self, receipt: Receipt) {
+        let mut state = self.lock();
+        if receipt.epoch == state.epoch {
+            state.remove(receipt.slot);
+        }
+    }
+
+    /// What is held and not settled; with `buffered` only what no handler has seen.
+    pub(crate) fn receipts(&self, buffered: bool) -> Vec<Receipt> {
+        let state = self.lock();
+        let mut found: Vec<(u64, Receipt)> = state
+            .held
+            .iter()
+            .filter(|(_, held)| held.settling == Settling::No && (!buffered || held.buffered))
+            .map(|(slot, held)| {
+                let epoch = state.epoch;
+                (held.sequence, Receipt { slot: *slot, epoch })
+            })
+            .collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, receipt)| receipt).collect()
+    }
+
+    /// The lowest message that is held, and the highest that was ever fetched.
+    pub(crate) fn bounds(&self) -> (Option<u64>, Option<u64>) {
+        let state = self.lock();
+        let lowest = state.held.values().map(|held| held.sequence).min();
+        (lowest, state.highest)
+    }
+
+    /// What was held too long without a confirmed renewal is not this member's any more.
+    pub(crate) fn expire(&self) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let gone: Vec<u64> = state
+            .held
+            .iter()
+            .filter(|(_, held)| held.until <= now && held.settling == Settling::No)
+            .map(|(slot, _)| *slot)
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        for slot in gone {
+            state.lose(slot);
+        }
+        drop(state);
+        self.receiver.notify_one();
+    }
+
+    /// Nothing is this member's any more. `anew`: the log itself is another one.
+    pub(crate) fn lose_all(&self, anew: bool) {
+        let mut state = self.lock();
+        let mut all: Vec<u64> = state.held.keys().copied().collect();
+        all.sort_unstable();
+        for slot in all {
+            state.lose(slot);
+        }
+        state.epoch += 1;
+        if anew {
+            state.highest = None;
+        }
+        drop(state);
+        self.receiver.notify_one();
+    }
+
+    /// Nothing more is handed over; what lies in the buffer is still held.
+    pub(crate) fn shut(&self) {
+        let mut state = self.lock();
+        state.wanted = 0;
+        state.buffer.clear();
+    }
+
+    /// Ends it: what is not handed over yet is not handed over, receiving gives this error.
+    pub(crate) fn end(&self, error: Error) {
+        let mut state = self.lock();
+        state.buffer.clear();
+        state.ended.get_or_insert(error);
+        drop(state);
+        self.receiver.notify_waiters();
+        self.receiver.notify_one();
+    }
+
+    fn take(&self, max: usize) -> Option<Result<Inflow>> {
+        let mut state = self.lock();
+        if !state.lost.is_empty() {
+            return Some(Ok(Inflow::Lost(std::mem::take(&mut state.lost))));
+        }
+        if let Some(error) = &state.ended {
+            return Some(Err(error.clone()));
+        }
+        if state.buffer.is_empty() || max == 0 {
+            return None;
+        }
+        let count = state.buffer.len().min(max);
+        let taken: Vec<Delivery> = state.buffer.drain(..count).collect();
+        for delivery in &taken {
+            if let Some(held) = state.held.get_mut(&delivery.receipt.slot) {
+                held.buffered = false;
+            }
+        }
+        state.wanted = 0;
+        Some(Ok(Inflow::Deliveries(taken)))
+    }
+
+    /// Waits for something to hand over.
+    pub(crate) async fn receive(&self, max: usize) -> Result<Inflow> {
+        let _wanting = Wanting(self);
+        loop {
+            let woken = self.receiver.notified();
+            tokio::pin!(woken);
+            woken.as_mut().enable();
+            if let Some(taken) = self.take(max) {
+                return taken;
+            }
+            self.lock().wanted = max;
+            self.driver.notify_one();
+            woken.await;
+        }
+    }
+}
+
+/// Whoever stops waiting wants nothing more.
+struct Wanting<'a>(&'a Shared);
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().wanted = 0;
+    }
+}
+
+/// Ends the subscription when its driver is gone, however that came.
+pub(crate) struct EndsWith(pub(crate) std::sync::Arc<Shared>);
+
+impl Drop for EndsWith {
+    fn drop(&mut self) {
+        self.0.end(closed());
+    }
+}
