@@ -251,9 +251,7 @@ impl Core {
     /// Deletes a consumer; one that is not there is as good.
     pub(crate) async fn delete_consumer(&self, stream: &str, name: &str) -> Result<()> {
         let rest = format!("CONSUMER.DELETE.{stream}.{name}");
-        let done: Option<Done> = found(self.api("deleting a consumer", &rest, &Value::Null).await)?;
-        drop(done);
-        Ok(())
+        found::<Done>(self.api("deleting a consumer", &rest, &Value::Null).await).map(|_| ())
     }
 
     /// All consumers of a stream.

@@ -16,12 +16,13 @@ use crate::api::{nanos, time};
 use crate::bus::{Leave, Leaving};
 use crate::core::{Anchor, Backoff, Core};
 use crate::error::{closed, is_final};
-use crate::member::{damaged, unreadable};
+use crate::member::{damaged, pending};
 use crate::pull::{Pulled, Puller};
 use crate::settle::late;
 use crate::shared::{EndsWith, Shared};
 use crate::socket::Reach;
 use crate::start::{self, StoredStart};
+use crate::stored::{self, Stored};
 use crate::wire::{self, Place};
 
 /// How long the server keeps the consumer of a subscriber that it does not hear of.
@@ -308,21 +309,16 @@ impl Driver {
             (None, StoredStart::Time(_)) => return Ok(()),
         };
         let to = from.saturating_add(LOOKED_THROUGH);
-        let damaged_ones = unreadable(&core, &filter, from, to, |_| false).await?;
-        let Some(worst) = damaged_ones.last().map(|stored| stored.seq) else {
+        let mut all = pending(&core, &filter, from, to).await?;
+        let unreadable = |stored: &Stored| stored::unreadable(&stored.header_block()).is_some();
+        let Some(last) = all.iter().rposition(unreadable) else {
             return Ok(());
         };
-        // All of it one by one: a pull would bring the damaged ones again.
+        all.truncate(last + 1);
         let mut deliveries = Vec::new();
-        let mut next = from;
-        while next <= worst {
-            let question = json!({"seq": next, "next_by_subj": filter});
-            let Some(stored) = core.get(&core.keys.data(), &question).await? else {
-                break;
-            };
-            next = stored.seq + 1;
+        for stored in all {
             let mut delivery = damaged(&core, &self.log, &stored)?;
-            if crate::stored::unreadable(&stored.header_block()).is_none() {
+            if !unreadable(&stored) {
                 delivery.malformed = None;
             }
             self.last = Some(stored.seq);

@@ -7,6 +7,7 @@ use async_nats::{ConnectOptions, ServerAddr};
 use bus_api::{BusUrl, HostPort, Result, Secret, Settings};
 
 use crate::error::{NAME, invalid_config};
+use crate::tls::Tls;
 
 /// How to connect: made of a URL, or in code.
 ///
@@ -16,12 +17,8 @@ use crate::error::{NAME, invalid_config};
 pub struct Config {
     /// The servers; one of them is enough.
     pub hosts: Vec<HostPort>,
-    /// `tls`, or the scheme `tls://`: never talk without TLS. A server that asks for it gets it anyway.
-    pub tls: bool,
-    /// `tls_ca`: the certificates to trust instead of the system's, a PEM file.
-    pub tls_ca: Option<PathBuf>,
-    /// `tls_cert` and `tls_key`: the client's certificate and its key, PEM files.
-    pub tls_identity: Option<(PathBuf, PathBuf)>,
+    /// What TLS is set up with.
+    pub tls: Tls,
     /// How to log in.
     pub login: Login,
     /// `domain`: the JetStream domain, when it is not the server's own.
@@ -84,17 +81,16 @@ impl Config {
     /// `InvalidConfig` for another scheme, for parts that do not fit, and for unknown or unreadable options.
     pub fn from_url(mut url: BusUrl, settings: Settings) -> Result<Self> {
         let mut options = std::mem::take(url.options_mut());
-        let tls = options.take_bool("tls")?;
-        let tls_ca = options.take_path("tls_ca");
-        let tls_identity = match (options.take_path("tls_cert"), options.take_path("tls_key")) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
+        let scheme = match url.scheme() {
+            "nats" => false,
+            "tls" => true,
             _ => {
                 return Err(invalid_config(
-                    "options `tls_cert` and `tls_key` go together",
+                    "the URL of a bus over NATS is nats://host:port or tls://host:port",
                 ));
             }
         };
+        let tls = Tls::take(&mut options, scheme)?;
         let login = login(
             &url,
             options.take("token"),
@@ -114,28 +110,14 @@ impl Config {
         let storages = [("file", Storage::File), ("memory", Storage::Memory)];
         let storage = options.take_choice("storage", &storages)?;
         options.finish(&bus_api::Connector::keys(&Self::KEYS))?;
-        let always_tls = match url.scheme() {
-            "nats" => false,
-            "tls" => true,
-            _ => {
-                return Err(invalid_config(
-                    "the URL of a bus over NATS is nats://host:port or tls://host:port",
-                ));
-            }
-        };
         if url.hosts().is_empty() || !url.path().is_empty() {
             return Err(invalid_config(
                 "the URL of a bus over NATS names hosts and no path: nats://host:port",
             ));
         }
-        if always_tls && tls == Some(false) {
-            return Err(invalid_config("tls:// and option `tls` disagree"));
-        }
         Ok(Self {
             hosts: url.hosts().to_vec(),
-            tls: tls.unwrap_or(always_tls),
-            tls_ca,
-            tls_identity,
+            tls,
             login,
             domain,
             replicas,
@@ -168,7 +150,6 @@ impl Config {
         let mut options = ConnectOptions::new()
             .name(&*self.settings.source)
             .ping_interval(Duration::from_secs(5))
-            .require_tls(self.tls)
             .connection_timeout(
                 self.settings
                     .connect_timeout
@@ -181,15 +162,7 @@ impl Config {
                 let base = 20_u64 << attempts.min(6);
                 Duration::from_millis(base.min(1_000) * fastrand::u64(50..=100) / 100)
             });
-        if let Some(file) = &self.tls_ca {
-            readable(file, "tls_ca").await?;
-            options = options.add_root_certificates(file.clone());
-        }
-        if let Some((certificate, key)) = &self.tls_identity {
-            readable(certificate, "tls_cert").await?;
-            readable(key, "tls_key").await?;
-            options = options.add_client_certificate(certificate.clone(), key.clone());
-        }
+        options = self.tls.apply(options)?;
         Ok(match &self.login {
             Login::Nobody => options,
             Login::User(user, password) => {
@@ -197,27 +170,14 @@ impl Config {
             }
             Login::Token(token) => options.token(token.expose().to_owned()),
             Login::Nkey(seed) => options.nkey(seed.expose().to_owned()),
-            Login::Credentials(file) => {
-                readable(file, "credentials").await?;
-                options.credentials_file(file).await.map_err(|_| {
-                    invalid_config("the file of option `credentials` holds no JWT with its key")
-                })?
-            }
+            Login::Credentials(file) => options.credentials_file(file).await.map_err(|failed| {
+                invalid_config(
+                    "the file of option `credentials` cannot be read, or holds no JWT with its key",
+                )
+                .with("file", file.display())
+                .with("why", failed.kind())
+            })?,
         })
-    }
-}
-
-async fn readable(file: &std::path::Path, option: &'static str) -> Result<()> {
-    let path = file.to_owned();
-    let opened = tokio::task::spawn_blocking(move || std::fs::File::open(path).map(drop)).await;
-    match opened {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(native)) => Err(invalid_config(format!(
-            "the file of option `{option}` cannot be read"
-        ))
-        .with("file", file.display())
-        .caused_by(native)),
-        Err(_) => Err(crate::error::closed()),
     }
 }
 
@@ -290,7 +250,7 @@ mod tests {
         assert!(!format!("{config:?}").contains("\"p\""));
         let config = read("tls://secret@a").unwrap();
         assert_eq!(config.login, Login::Token(Secret::new("secret")));
-        assert!(config.tls);
+        assert!(config.tls.required);
     }
 
     #[test]

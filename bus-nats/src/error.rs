@@ -6,6 +6,8 @@ use std::fmt;
 use async_nats::{ConnectError, ConnectErrorKind};
 use bus_api::{Error, ErrorKind, SubscriptionId};
 
+use crate::tls;
+
 /// The scheme of the URL and the name in errors.
 pub(crate) const NAME: &str = "nats";
 
@@ -180,15 +182,15 @@ pub(crate) fn is_refusal(error: &Error, code: u64) -> bool {
 ///
 /// The text of the client's error is not taken over: it may hold parts of the configuration.
 pub(crate) fn from_connect(native: &ConnectError) -> Error {
+    if let Some(refusal) = tls::refusal(native) {
+        return refusal;
+    }
     match native.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => error(
             ErrorKind::Unauthenticated,
             "the server does not accept the credentials",
         ),
-        ConnectErrorKind::Tls => error(
-            ErrorKind::Unauthenticated,
-            "no TLS connection: the certificates do not fit, or the server speaks no TLS",
-        ),
+        ConnectErrorKind::Tls => error(ErrorKind::Unavailable, "no TLS connection could be made"),
         ConnectErrorKind::ServerParse => {
             invalid_config("the client refuses the address of the server")
         }

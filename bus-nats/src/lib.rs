@@ -28,7 +28,9 @@ mod start;
 mod stored;
 mod stream;
 mod subscribe;
+mod tls;
 mod wire;
 
 pub use bus::{NatsBus, open};
 pub use config::{Config, Login, Storage};
+pub use tls::Tls;

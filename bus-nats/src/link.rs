@@ -63,6 +63,8 @@ struct Waiting {
     answer: oneshot::Sender<Answer>,
     subject: Subject,
     sent: bool,
+    /// Nobody waits any more; it is sent all the same.
+    given_up: bool,
 }
 
 #[derive(Default)]
@@ -81,11 +83,28 @@ impl Slots {
         }
     }
 
-    /// Notes that it is sent now; false when nobody waits for it any more, or it has its answer.
+    /// Notes that it is sent now; false when whoever waited was told that it is not.
     fn sending(&self, id: u64) -> bool {
         let mut slots = self.lock();
-        let waiting = slots.get_mut(&id);
-        waiting.map(|waiting| waiting.sent = true).is_some()
+        let Some(waiting) = slots.get_mut(&id) else {
+            return false;
+        };
+        waiting.sent = true;
+        if waiting.given_up {
+            slots.remove(&id);
+        }
+        true
+    }
+
+    /// Nobody waits for the answer any more.
+    fn give_up(&self, id: u64) {
+        let mut slots = self.lock();
+        match slots.get_mut(&id) {
+            Some(waiting) if !waiting.sent => waiting.given_up = true,
+            _ => {
+                slots.remove(&id);
+            }
+        }
     }
 
     /// The connection broke: no answer is on its way any more.
@@ -153,7 +172,7 @@ pub(crate) struct Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.lock().remove(&self.id);
+        self.slots.give_up(self.id);
     }
 }
 
@@ -281,6 +300,7 @@ impl Link {
             answer,
             subject: subject.clone(),
             sent: false,
+            given_up: false,
         };
         self.slots.lock().insert(id, waiting);
         let out = Out {

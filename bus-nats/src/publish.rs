@@ -12,9 +12,6 @@ use crate::link::{Line, Lost, Slot};
 use crate::retention;
 use crate::wire::{WIRE_ID, headers, put};
 
-/// How long the server may take to confirm a message.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
-
 /// About what the attributes of a message take at the server.
 const ATTRIBUTES: usize = 300;
 
@@ -31,23 +28,14 @@ fn send_one(core: &Core, message: &Message) -> Result<Slot> {
         return Err(too_large(message.payload.len(), core.max_payload));
     }
     let mut headers = headers(message, Extent::Usual)?;
-    put(&mut headers, WIRE_ID, &wire_id(message))?;
+    if let Some(dedup) = &message.dedup_id {
+        // The server's window is the stream's, so the topic is part of what it tells duplicates by.
+        let id = format!("{}/{}", message.topic, plain(dedup));
+        put(&mut headers, WIRE_ID, &id)?;
+    }
     let subject = core.keys.topic(&message.topic);
     let payload = message.payload.clone();
     Ok(core.link.send(Line::Data, subject, Some(headers), payload))
-}
-
-/// What the server tells duplicates by: its window is the stream's, so the topic is part of it. Without a dedup
-/// id the message's own identity protects a message that is sent twice by accident.
-fn wire_id(message: &Message) -> String {
-    let (topic, id) = (&message.topic, &message.metadata.id);
-    match &message.dedup_id {
-        Some(dedup) => format!("{topic}/d/{}", plain(dedup)),
-        None => match &message.targeted {
-            Some(targeted) => format!("{topic}/{}/{}", targeted.generation, plain(&id.to_string())),
-            None => format!("{topic}/i/{}", plain(&id.to_string())),
-        },
-    }
 }
 
 /// Any text as one that the client neither trims nor refuses.
@@ -83,7 +71,7 @@ pub(crate) async fn publish(core: &Arc<Core>, batch: Vec<Message>) -> Vec<Result
         return with_room(core, batch).await;
     }
     let slots = send(core, &batch);
-    confirm_all(core, slots, &batch).await
+    confirm_all(core, slots).await
 }
 
 /// One batch after the other, each after there is room for it.
@@ -96,33 +84,29 @@ async fn with_room(core: &Arc<Core>, batch: Vec<Message>) -> Vec<Result<Publishe
         return vec![Err(failed); batch.len()];
     }
     let slots = send(core, &batch);
-    confirm_all(core, slots, &batch).await
+    confirm_all(core, slots).await
 }
 
-async fn confirm_all(
-    core: &Arc<Core>,
-    slots: Vec<Result<Slot>>,
-    batch: &[Message],
-) -> Vec<Result<Published>> {
-    let mut results = Vec::with_capacity(batch.len());
-    for (slot, message) in slots.into_iter().zip(batch) {
+async fn confirm_all(core: &Arc<Core>, slots: Vec<Result<Slot>>) -> Vec<Result<Published>> {
+    let mut results = Vec::with_capacity(slots.len());
+    for slot in slots {
         results.push(match slot {
-            Ok(slot) => confirm(core, slot, message).await,
+            Ok(slot) => confirm(core, slot).await,
             Err(refused) => Err(refused),
         });
     }
     results
 }
 
-async fn confirm(core: &Arc<Core>, slot: Slot, message: &Message) -> Result<Published> {
-    match slot.answer(PATIENCE).await {
+async fn confirm(core: &Arc<Core>, slot: Slot) -> Result<Published> {
+    match slot.answer(core.config.settings.publish_timeout).await {
         Ok(answer) => {
             let ack = pub_ack(&answer.payload)?;
             Ok(Published {
                 // The server tells the sequence but not the time, and a position has both.
                 position: None,
                 stored_at: None,
-                duplicate: ack.duplicate && message.dedup_id.is_some(),
+                duplicate: ack.duplicate,
             })
         }
         Err(Lost::NoResponders) => {

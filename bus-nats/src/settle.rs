@@ -315,10 +315,10 @@ async fn store(
             }
             Err(Lost::NoResponders) => {
                 handle.core.streams.doubt();
-                if let Err(failed) = handle.core.ready().await {
-                    if !failed.is_retryable() {
-                        return Err(failed);
-                    }
+                if let Err(failed) = handle.core.ready().await
+                    && !failed.is_retryable()
+                {
+                    return Err(failed);
                 }
                 tokio::time::sleep(REST).await;
             }
@@ -413,6 +413,11 @@ fn conclude(handle: &Handle, receipt: Receipt, held: &Held, step: &Step, done: &
         }
         (Ok(()), Step::Settle(settlement)) => {
             shared.forget(receipt);
+            if let Settlement::Requeue { after, .. } = settlement
+                && let Some(due) = Instant::now().checked_add(*after)
+            {
+                shared.rest(held.sequence, due);
+            }
             let for_good = matches!(settlement, Settlement::Ack | Settlement::DeadLetter(_));
             if let Some(at) = held.record_at.filter(|_| for_good) {
                 let rest = format!("STREAM.MSG.DELETE.{}", handle.core.keys.books());

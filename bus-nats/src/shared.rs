@@ -11,6 +11,9 @@ use tokio::time::Instant;
 
 use crate::error::closed;
 
+/// With so many that rest, those whose time has come are forgotten.
+const RESTING: usize = 1_024;
+
 /// What a member holds of one message.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
@@ -65,6 +68,8 @@ struct State {
     next_slot: u64,
     epoch: u64,
     highest: Option<u64>,
+    /// What this member has handed back to come again later.
+    resting: HashMap<u64, Instant>,
     ended: Option<Error>,
 }
 
@@ -144,15 +149,16 @@ impl Shared {
             } = one;
             let sequence = delivery.position.offset().0;
             state.highest = state.highest.max(Some(sequence));
+            state.resting.remove(&sequence);
             let known = state.slots.get(&sequence).copied();
-            if let Some(held) = known.and_then(|slot| state.held.get_mut(&slot)) {
-                if held.settling != Settling::Again {
-                    // The server took the lease for ended while this member held it: it still does.
-                    held.ack = ack;
-                    held.count = delivery.delivery;
-                    held.until = until;
-                    continue;
-                }
+            if let Some(held) = known.and_then(|slot| state.held.get_mut(&slot))
+                && held.settling != Settling::Again
+            {
+                // The server took the lease for ended while this member held it: it still does.
+                held.ack = ack;
+                held.count = delivery.delivery;
+                held.until = until;
+                continue;
             }
             let held = Held {
                 sequence,
@@ -240,10 +246,10 @@ impl Shared {
     /// A settlement did not come about.
     pub(crate) fn unsettled(&self, receipt: Receipt) {
         let mut state = self.lock();
-        if receipt.epoch == state.epoch {
-            if let Some(held) = state.held.get_mut(&receipt.slot) {
-                held.settling = Settling::No;
-            }
+        if receipt.epoch == state.epoch
+            && let Some(held) = state.held.get_mut(&receipt.slot)
+        {
+            held.settling = Settling::No;
         }
     }
 
@@ -276,6 +282,21 @@ impl Shared {
             }
             None => false,
         }
+    }
+
+    /// It comes again, not before `due`.
+    pub(crate) fn rest(&self, sequence: u64, due: Instant) {
+        let mut state = self.lock();
+        if state.resting.len() >= RESTING {
+            let now = Instant::now();
+            state.resting.retain(|_, due| *due > now);
+        }
+        state.resting.insert(sequence, due);
+    }
+
+    /// Whether this member has handed it back to come again later.
+    pub(crate) fn rests(&self, sequence: u64) -> bool {
+        self.lock().resting.contains_key(&sequence)
     }
 
     /// It is settled, or no longer this member's.
@@ -340,6 +361,7 @@ impl Shared {
         state.epoch += 1;
         if anew {
             state.highest = None;
+            state.resting.clear();
         }
         drop(state);
         self.receiver.notify_one();

@@ -85,7 +85,7 @@ impl Core {
             let info = self.provide(&name, &config).await?;
             differing.extend(differences(&name, &config, &info.config));
             if is_data {
-                self.found_log(incarnation(&name, &info));
+                self.found_log(&incarnation(&name, &info));
             }
         }
         if !differing.is_empty() && self.config.settings.provision == Provision::Verify {
@@ -109,15 +109,15 @@ impl Core {
         Ok(())
     }
 
-    fn found_log(&self, log: Arc<str>) {
+    fn found_log(&self, log: &Arc<str>) {
         let mut known = self
             .streams
             .log
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let before = known.replace(Arc::clone(&log));
+        let before = known.replace(Arc::clone(log));
         drop(known);
-        if let Some(before) = before.filter(|before| *before != log) {
+        if let Some(before) = before.filter(|before| before != log) {
             self.life.notices.report(Notice::LogLost { log: before });
         }
     }

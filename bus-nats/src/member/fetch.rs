@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Driver, Stop, Turn};
 use crate::core::Core;
-use crate::link::Slot;
+use crate::link::{Line, Slot};
 use crate::settle::{DUE, RELEASED, certain};
 use crate::shared::Fetched;
 use crate::stored::{self, Stored};
@@ -154,7 +154,7 @@ impl Driver {
     }
 
     /// Looks among what the server has handed to this subscription for messages that the client library
-    /// cannot read, and takes them up by another way: as damaged ones.
+    /// cannot read, and takes them up by another way: as damaged ones. What came with them comes again.
     pub(super) async fn salvage(&mut self) -> Turn<()> {
         let handle = Arc::clone(&self.handle);
         let core = &handle.core;
@@ -166,25 +166,34 @@ impl Driver {
         let log = core.log().await?;
         let filter = core.keys.pattern(&handle.id.pattern);
         let from = info.ack_floor.stream_seq + 1;
+        // The subjects that settle these were lost with them: the server takes made ones as well.
+        let made = |sequence: u64| {
+            let hand_over = info.delivered.consumer_seq;
+            format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{hand_over}.0.0")
+        };
+        let members = core.members(&handle.sub).await?;
+        let alone = members.iter().filter(|(_, live)| *live).count() <= 1;
         let mut fetched = Vec::new();
-        for stored in unreadable(core, &filter, from, info.delivered.stream_seq, |sequence| {
-            handle.shared.holds(sequence)
-        })
-        .await?
-        {
+        for stored in pending(core, &filter, from, info.delivered.stream_seq).await? {
+            if handle.shared.holds(stored.seq) {
+                continue;
+            }
             let slot = self.look_up(stored.seq);
             let recorded = found(core, slot).await?;
-            // The client never saw the subject that settles it: the server takes a made one as well.
-            let ack = format!(
-                "$JS.ACK.{stream}.{consumer}.1.{}.{}.0.0",
-                stored.seq, info.delivered.consumer_seq
-            );
+            if stored::unreadable(&stored.header_block()).is_none() {
+                // It came with a damaged one; nobody else can have it, and it does not wait for its time.
+                if alone && recorded.at.is_none() && !handle.shared.rests(stored.seq) {
+                    let again = Bytes::from_static(b"-NAK");
+                    drop(core.link.send(Line::Control, made(stored.seq), None, again));
+                }
+                continue;
+            }
             let mut delivery = damaged(core, &log, &stored).map_err(Stop::End)?;
             delivery.redelivered = recorded.record.is_some();
             delivery.record = recorded.record;
             fetched.push(Fetched {
                 delivery,
-                ack: ack.into(),
+                ack: made(stored.seq).into(),
                 record_at: recorded.at,
                 until: Instant::now() + certain(handle.lease),
             });
@@ -199,23 +208,19 @@ async fn found(core: &Core, slot: Slot) -> bus_api::Result<Recorded> {
     Ok(stored.as_ref().map(Recorded::of).unwrap_or_default())
 }
 
-/// Most messages looked through for unreadable ones.
+/// Most messages looked through after a break.
 const LOOKED_THROUGH: usize = 2_000;
 
-/// The messages between two places that the client library cannot read.
-pub(crate) async fn unreadable(
+/// The messages of the log between two places, read in a way that nothing can break.
+pub(crate) async fn pending(
     core: &Core,
     filter: &str,
     from: u64,
     to: u64,
-    known: impl Fn(u64) -> bool,
 ) -> bus_api::Result<Vec<Stored>> {
-    let mut damaged = Vec::new();
+    let mut found = Vec::new();
     let mut next = from;
-    for _ in 0..LOOKED_THROUGH {
-        if next > to {
-            break;
-        }
+    while next <= to && found.len() < LOOKED_THROUGH {
         let question = json!({"seq": next, "next_by_subj": filter});
         let Some(stored) = core.get(&core.keys.data(), &question).await? else {
             break;
@@ -224,11 +229,9 @@ pub(crate) async fn unreadable(
             break;
         }
         next = stored.seq + 1;
-        if !known(stored.seq) && stored::unreadable(&stored.header_block()).is_some() {
-            damaged.push(stored);
-        }
+        found.push(stored);
     }
-    Ok(damaged)
+    Ok(found)
 }
 
 /// A delivery of a message that the client library cannot read.

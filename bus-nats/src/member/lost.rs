@@ -24,9 +24,9 @@ impl Driver {
         let own = handle.record();
         let known = core.load(&handle.sub).await?;
         match known {
-            Some(known) if known.record.deleted => return Err(Stop::End(deleted())),
+            Some(known) if known.record.deleted => Err(Stop::End(deleted())),
             Some(known) if known.record.generation != own.generation => {
-                return self.go_on_with(known.record).await;
+                self.go_on_with(known.record).await
             }
             Some(known) => {
                 let consumer = own.consumer(&handle.sub);

@@ -22,7 +22,7 @@ use crate::subscribe::Handle;
 
 use active::Standing;
 
-pub(crate) use fetch::{damaged, unreadable};
+pub(crate) use fetch::{damaged, pending};
 
 /// How long a pull stays open at the server.
 const EXPIRES: Duration = Duration::from_secs(10);
@@ -212,22 +212,21 @@ impl Driver {
     async fn connect(&mut self) -> Turn<()> {
         let core = Arc::clone(&self.handle.core);
         let (feed, main) = (core.feed.reach(), core.link.socket.reach());
-        if self.puller.is_some() && (feed == self.feed || !feed.up) {
-            return Ok(());
-        }
         if !feed.up {
+            self.puller = None;
             self.feed = feed;
             return Ok(());
         }
-        let broke_alone = self.feed.epoch > 0 && main == self.main;
-        let again = self.puller.take().is_some();
+        if self.puller.is_some() && feed == self.feed {
+            return Ok(());
+        }
+        let again = self.feed.epoch > 0 && feed != self.feed;
+        let broke_alone = again && main == self.main;
         let consumer = self.handle.record().consumer(&self.handle.sub);
         let expires = self.standing.expires(EXPIRES);
         self.puller = Some(Puller::new(&core, &core.keys.data(), &consumer, expires).await?);
         (self.feed, self.main) = (feed, main);
-        if again {
-            self.doubtful = true;
-        }
+        self.doubtful |= again;
         if broke_alone {
             // Something that the client cannot read may have come.
             self.salvage().await?;
@@ -260,12 +259,10 @@ impl Driver {
     /// Stops fetching, and hands back what is buffered and what is not settled.
     async fn leave(&mut self) -> Result<()> {
         let handle = Arc::clone(&self.handle);
-        if let Some(puller) = self.puller.take() {
-            if puller.is_waiting() {
-                let late = puller.quiesce(&handle.core).await;
-                // What cannot be looked up comes again when the lease ends.
-                let _ = self.fetched(late).await;
-            }
+        if let Some(puller) = self.puller.take().filter(Puller::is_waiting) {
+            let late = puller.quiesce(&handle.core).await;
+            // What cannot be looked up comes again when the lease ends.
+            let _ = self.fetched(late).await;
         }
         handle.shared.shut();
         handle.shared.end(closed());
