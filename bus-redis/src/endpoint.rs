@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use bus_api::{ErrorKind, Result};
+use bus_api::{Error, ErrorKind, Result};
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo,
-    TlsCertificates, Value,
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind as Native, IntoConnectionInfo,
+    RedisConnectionInfo, RedisError, ServerErrorKind, TlsCertificates, Value,
 };
 
 use crate::address::{Address, Sentinels};
 use crate::config::Config;
-use crate::error::{error, from_client, is_final, unavailable};
+use crate::error::{error, from_client, invalid_config, is_final, unavailable};
 use crate::value::Take;
 
 /// The way to the server.
@@ -89,7 +89,7 @@ impl Endpoint {
             };
             subscribed
                 .await
-                .map_err(|native: redis::RedisError| from_client(&native))
+                .map_err(|native: RedisError| from_client(&native))
         };
         tokio::time::timeout(self.patience, listening)
             .await
@@ -107,7 +107,7 @@ impl Endpoint {
         client
             .get_multiplexed_async_connection_with_config(&config)
             .await
-            .map_err(|native| from_client(&native))
+            .map_err(|native| refused(&native))
     }
 
     /// The client of an address that does not change; `None` when sentinels are to be asked.
@@ -196,6 +196,20 @@ impl Endpoint {
         };
         let port = u16::try_from(port.int(WHAT)?).unwrap_or_default();
         self.build(self.tcp(&host.text(WHAT)?, port), self.login.clone())
+    }
+}
+
+/// Why the greeting of a connection failed.
+fn refused(native: &RedisError) -> Error {
+    match native.kind() {
+        // All that it may refuse there without a code of its own.
+        Native::Server(ServerErrorKind::ResponseError) => {
+            invalid_config("the server has no database of this number")
+        }
+        Native::InvalidClientConfig => {
+            invalid_config("`tls_cert` and `tls_key` do not belong together")
+        }
+        _ => from_client(native),
     }
 }
 

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bus_api::cloudevents::Extent;
 use bus_api::{ErrorKind, Message, Offset, Pattern, Position, Result, Topic, split_version};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use redis::{Pipeline, Value};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -17,13 +19,16 @@ use crate::endpoint::Channel;
 use crate::error::{closed, error, senseless, too_large};
 use crate::keys::Keys;
 use crate::script::{self, REQUEST};
-use crate::value::{Fields, Take};
-use crate::wire;
+use crate::value::{Fields, Take, millis};
+use crate::{link, wire};
 
 /// The version of what lies in the lists of requests and comes as a reply.
 const VERSION: u8 = 1;
 /// The field of a request that says where the reply goes.
 pub(crate) const REPLY_TO: &str = "bus-reply-to";
+
+/// Records of requests and their replies are gone after this time at the latest.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// Packs fields: a version byte, then each item with its length in front.
 pub(crate) fn pack(items: &[Vec<u8>]) -> Vec<u8> {
@@ -124,7 +129,7 @@ impl Requester {
 
     async fn ask(self: &Arc<Self>, message: &Message, deadline: Instant) -> Result<Message> {
         self.listen().await?;
-        let candidates = self.candidates(&message.topic).await?;
+        let (candidates, until) = self.candidates(&message.topic, deadline).await?;
         let nobody = || {
             error(
                 ErrorKind::NoResponders,
@@ -150,9 +155,6 @@ impl Requester {
             format!("{}/{token}", self.inbox).into_bytes(),
         ];
         items.extend(wire::flat(message));
-        let ttl = deadline
-            .saturating_duration_since(Instant::now())
-            .as_millis();
         let responders = self.core.keys.responders();
         let lists: Vec<String> = candidates
             .iter()
@@ -160,8 +162,7 @@ impl Requester {
             .collect();
         let keys = std::iter::once(responders.as_str()).chain(lists.iter().map(String::as_str));
         let mut call = script::call(&REQUEST, keys);
-        call.arg(u64::try_from(ttl).unwrap_or(u64::MAX).clamp(1, 600_000))
-            .arg(pack(&items));
+        call.arg(until).arg(pack(&items));
         for (_, member) in &candidates {
             call.arg(member);
         }
@@ -172,17 +173,29 @@ impl Requester {
         self::message(&unpack(&record)?)
     }
 
-    /// One live responder of each group that takes this topic: the name of its list, and itself.
-    async fn candidates(&self, topic: &Topic) -> Result<Vec<(String, String)>> {
+    /// One live responder of each group that takes this topic: the name of its list, and itself. With it the
+    /// deadline in milliseconds of the server's clock, never a later one: the answer took its time.
+    async fn candidates(
+        &self,
+        topic: &Topic,
+        deadline: Instant,
+    ) -> Result<(Vec<(String, String)>, i64)> {
         const WHAT: &str = "looking for responders";
-        let command = redis::cmd("ZRANGE")
-            .arg(self.core.keys.responders())
-            .arg(0)
-            .arg(-1)
-            .take();
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("TIME").cmd("ZRANGE");
+        pipeline.arg(self.core.keys.responders()).arg(0).arg(-1);
+        let replies = self.core.control.run_all(&pipeline).await?;
+        let Ok([time, members]) = <[Value; 2]>::try_from(replies) else {
+            return Err(senseless(WHAT));
+        };
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .min(LONGEST);
+        let until = millis(link::ok(time)?, WHAT)?
+            .saturating_add(i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
         let mut groups: BTreeMap<String, (String, String)> = BTreeMap::new();
         // In the order of their presence: the last one is the freshest.
-        for member in self.core.control.run(&command).await?.array(WHAT)? {
+        for member in link::ok(members)?.array(WHAT)? {
             let member = member.text(WHAT)?;
             let mut words = member.split(' ');
             let (Some(group), Some(pattern)) = (words.next(), words.next()) else {
@@ -193,7 +206,7 @@ impl Requester {
                 groups.insert(group.to_owned(), (queue, member));
             }
         }
-        Ok(groups.into_values().collect())
+        Ok((groups.into_values().collect(), until))
     }
 
     /// Listens for replies; starts with the first request.

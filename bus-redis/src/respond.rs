@@ -38,7 +38,7 @@ struct State {
     wanted: usize,
     buffer: VecDeque<IncomingRequest>,
     ended: Option<bus_api::Error>,
-    /// The server's clock: its milliseconds at an instant of ours.
+    /// The server's clock: its milliseconds at an instant of ours, or a little later.
     clock: Option<(i64, Instant)>,
 }
 
@@ -71,8 +71,10 @@ impl Responder {
         let mut call = script::call(&PRESENCE, [responders.as_str()]);
         let present = u64::try_from(PRESENCE_FOR.as_millis()).unwrap_or(u64::MAX);
         call.arg(&self.member).arg(present);
+        let asked_at = Instant::now();
         let now = self.core.control.run(&call).await?.int(WHAT)?;
-        self.lock().clock = Some((now, Instant::now()));
+        // The server was asked after this instant, and rounds down: no deadline comes out too late.
+        self.lock().clock = Some((now.saturating_add(1), asked_at));
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::error::{error, senseless};
 use crate::link;
 use crate::script::{self, TRIM};
-use crate::value::{Take, before, entries, id};
+use crate::value::{Take, before, entries, id, millis};
 
 const WHAT: &str = "looking after retention";
 /// How long a measurement of the namespace is trusted.
@@ -79,15 +79,8 @@ async fn trim_settled(core: &Core) -> Result<()> {
 
 /// Removes what is older than its age.
 async fn trim_aged(core: &Core) -> Result<()> {
-    let time = core
-        .control
-        .run(&redis::cmd("TIME").take())
-        .await?
-        .array(WHAT)?;
-    let [seconds, micros] = &time[..] else {
-        return Err(senseless(WHAT));
-    };
-    let now = u64::try_from(seconds.int(WHAT)? * 1_000 + micros.int(WHAT)? / 1_000).unwrap_or(0);
+    let time = core.control.run(&redis::cmd("TIME").take()).await?;
+    let now = u64::try_from(millis(time, WHAT)?).unwrap_or(0);
     let age = u64::try_from(core.config.settings.retention.age.as_millis()).unwrap_or(u64::MAX);
     let cut = format!("{}-0", now.saturating_sub(age));
     for topics in all_topics(core).await?.chunks(1_024) {

@@ -145,10 +145,6 @@ fn meaning(found: &rustls::Error) -> Error {
             ErrorKind::Unauthenticated,
             "the server does not accept the client's certificate; set `tls_cert` and `tls_key`",
         ),
-        rustls::Error::InconsistentKeys(_) => (
-            ErrorKind::InvalidConfig,
-            "`tls_key` is not the key of `tls_cert`",
-        ),
         rustls::Error::InvalidMessage(_) => (
             ErrorKind::Unavailable,
             "the server's answer is not TLS; use its port for TLS, or redis:// without TLS",

@@ -77,6 +77,14 @@ pub(crate) fn entries(value: Value, what: &'static str) -> Result<Vec<(Offset, F
     Ok(entries)
 }
 
+/// The server's time in whole milliseconds, as `TIME` gives it.
+pub(crate) fn millis(time: Value, what: &'static str) -> Result<i64> {
+    let [seconds, micros] = &time.array(what)?[..] else {
+        return Err(senseless(what));
+    };
+    Ok(seconds.int(what)? * 1_000 + micros.int(what)? / 1_000)
+}
+
 /// An id `ms-seq`.
 pub(crate) fn offset(id: &str) -> Option<Offset> {
     let (ms, seq) = id.split_once('-')?;

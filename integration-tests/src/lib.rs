@@ -9,7 +9,7 @@ mod memory;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "redis")]
-mod redis;
+pub mod redis;
 #[cfg(feature = "brokers")]
 mod suite;
 

@@ -25,6 +25,7 @@ use anyhow::{Result, bail};
 pub use cluster::Cluster;
 pub use held::Held;
 pub use kind::Kind;
+pub use ports::free as free_port;
 pub use proxy::Proxy;
 pub use setup::Setup;
 

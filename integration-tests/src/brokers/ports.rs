@@ -15,7 +15,10 @@ const RANGE: Range<u16> = 10_000..32_000;
 static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
 
 /// A port that nobody listens on.
-pub(super) fn free() -> Result<u16> {
+///
+/// # Errors
+/// The kernel has none.
+pub fn free() -> Result<u16> {
     for _ in 0..1_000 {
         let port = fastrand::u16(RANGE);
         let free = TcpListener::bind(("0.0.0.0", port)).is_ok();

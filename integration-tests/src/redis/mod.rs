@@ -1,5 +1,9 @@
 //! Redis, under test.
 
+pub mod certificates;
+pub mod rights;
+pub mod server;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +20,16 @@ use tokio::sync::Mutex;
 
 use crate::brokers::{Broker, Kind, Proxy, Setup};
 
+/// The user that the bus connects as.
+const USER: &str = "conformance";
+
 /// A running Redis, which all cases of a run share.
 #[derive(Debug)]
 pub struct RedisFactory {
     broker: Mutex<Broker>,
     url: String,
+    /// A user with the documented rights and no other, where the server was set up here.
+    login: String,
     why: String,
     controls: Vec<Control>,
     /// A subscription outlives the client that made it, so its way to the server has to.
@@ -33,7 +42,9 @@ impl RedisFactory {
     /// # Errors
     /// Nothing was found.
     pub async fn start() -> anyhow::Result<Self> {
-        let broker = Broker::start(Kind::Redis, Setup::synced()).await?;
+        let mut setup = Setup::synced();
+        setup.extra.push(rights::line_for_all(USER)?);
+        let broker = Broker::start(Kind::Redis, setup).await?;
         let mut controls = vec![
             Control::Kill,
             Control::Cut,
@@ -48,6 +59,11 @@ impl RedisFactory {
             controls.push(Control::Restart);
         }
         Ok(Self {
+            login: match broker.is_controlled() {
+                true => format!("{USER}:{}@", rights::PASSWORD),
+                // Whatever the address in the environment says.
+                false => credentials(&broker.url()),
+            },
             url: broker.url(),
             why: broker.why().to_owned(),
             broker: Mutex::new(broker),
@@ -74,6 +90,15 @@ impl RedisFactory {
         };
         Ok(SocketAddr::new(ip, host.port.unwrap_or(6379)))
     }
+}
+
+/// `user:password@` of a URL, or nothing.
+fn credentials(url: &str) -> String {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    authority
+        .rsplit_once('@')
+        .map_or(String::new(), |(credentials, _)| format!("{credentials}@"))
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
@@ -134,7 +159,8 @@ impl Factory for RedisFactory {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .push(Arc::clone(&proxy));
-        let mut url: BusUrl = format!("redis://127.0.0.1:{}", proxy.port()).parse()?;
+        let mut url: BusUrl =
+            format!("redis://{}127.0.0.1:{}", self.login, proxy.port()).parse()?;
         for (name, value) in options {
             url.options_mut().set(*name, *value);
         }
