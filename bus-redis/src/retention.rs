@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus_api::{Error, ErrorKind, Notice, Offset, Result, RetentionMode, Topic, WhenFull};
+use bus_api::{
+    Error, ErrorKind, Notice, Offset, Result, RetentionMode, SubscriptionId, Topic, WhenFull,
+};
 use redis::{Pipeline, Value};
 use tokio::time::Instant;
 
@@ -13,6 +15,7 @@ use crate::core::Core;
 use crate::error::{error, senseless};
 use crate::link;
 use crate::script::{self, TRIM};
+use crate::start::SubRecord;
 use crate::value::{Take, before, entries, id, millis};
 
 const WHAT: &str = "looking after retention";
@@ -25,10 +28,15 @@ const OLDEST: usize = 128;
 
 /// Removes one stream's messages before `cut`; with `settled` only what every durable subscription has
 /// settled. Says how many went, and reports what was dropped unsettled.
-async fn trim(core: &Core, topic: &Topic, cut: &str, settled: bool) -> Result<i64> {
-    let records = records(core).await?;
-    let records: Vec<_> = records
-        .into_iter()
+async fn trim(
+    core: &Core,
+    subscriptions: &Subscriptions,
+    topic: &Topic,
+    cut: &str,
+    settled: bool,
+) -> Result<i64> {
+    let records: Vec<_> = subscriptions
+        .iter()
         .filter(|(id, _)| id.pattern.matches(topic))
         .collect();
     if settled && records.is_empty() {
@@ -57,13 +65,16 @@ async fn trim(core: &Core, topic: &Topic, cut: &str, settled: bool) -> Result<i6
         let messages = u64::try_from(count.int(WHAT)?).unwrap_or(0);
         if messages > 0 {
             core.life.notices.report(Notice::Dropped {
-                subscription: id,
+                subscription: id.clone(),
                 messages,
             });
         }
     }
     Ok(removed)
 }
+
+/// The durable subscriptions of the namespace.
+type Subscriptions = Vec<(SubscriptionId, SubRecord)>;
 
 async fn all_topics(core: &Core) -> Result<Vec<Topic>> {
     Ok(topics(core).await?.into_values().flatten().collect())
@@ -72,7 +83,10 @@ async fn all_topics(core: &Core) -> Result<Vec<Topic>> {
 /// Removes what every durable subscription has settled.
 async fn trim_settled(core: &Core) -> Result<()> {
     for topic in all_topics(core).await? {
-        trim(core, &topic, &format!("{}-0", 1_u64 << 52), true).await?;
+        // Asked for each topic: what a subscription that was just made has not settled stays.
+        let subscriptions = records(core).await?;
+        let end = format!("{}-0", 1_u64 << 52);
+        trim(core, &subscriptions, &topic, &end, true).await?;
     }
     Ok(())
 }
@@ -83,6 +97,7 @@ async fn trim_aged(core: &Core) -> Result<()> {
     let now = u64::try_from(millis(time, WHAT)?).unwrap_or(0);
     let age = u64::try_from(core.config.settings.retention.age.as_millis()).unwrap_or(u64::MAX);
     let cut = format!("{}-0", now.saturating_sub(age));
+    let subscriptions = records(core).await?;
     for topics in all_topics(core).await?.chunks(1_024) {
         let mut pipeline = Pipeline::new();
         for topic in topics {
@@ -97,7 +112,7 @@ async fn trim_aged(core: &Core) -> Result<()> {
         let replies = core.control.run_all(&pipeline).await?;
         for (topic, reply) in topics.iter().zip(replies) {
             if !entries(link::ok(reply)?, WHAT)?.is_empty() {
-                while trim(core, topic, &cut, false).await? >= 10_000 {}
+                while trim(core, &subscriptions, topic, &cut, false).await? >= 10_000 {}
             }
         }
     }
@@ -304,15 +319,33 @@ impl Limits {
             if excess == 0 {
                 return Ok(());
             }
-            let most = usize::try_from(excess).unwrap_or(usize::MAX).min(OLDEST);
-            if !self.drop_some(core, &held.topics, most).await? {
+            let subscriptions = records(core).await?;
+            let mut left = excess;
+            while left > 0 {
+                let most = usize::try_from(left).unwrap_or(usize::MAX).min(OLDEST);
+                let removed = self
+                    .drop_some(core, &subscriptions, &held.topics, most)
+                    .await?;
+                if removed == 0 {
+                    return Ok(());
+                }
+                left = left.saturating_sub(removed);
+            }
+            if self.bytes.is_none() {
                 return Ok(());
             }
+            // How many bytes that was is to be seen.
         }
     }
 
-    /// Drops the oldest messages of the namespace; false when there was none.
-    async fn drop_some(&self, core: &Core, topics: &[Topic], most: usize) -> Result<bool> {
+    /// Drops the oldest messages of the namespace; says how many.
+    async fn drop_some(
+        &self,
+        core: &Core,
+        subscriptions: &Subscriptions,
+        topics: &[Topic],
+        most: usize,
+    ) -> Result<u64> {
         let mut pipeline = Pipeline::new();
         for topic in topics {
             pipeline
@@ -340,8 +373,8 @@ impl Limits {
         }
         let mut removed = 0;
         for (topic, cut) in cuts {
-            removed += trim(core, topic, &id(cut), false).await?;
+            removed += trim(core, subscriptions, topic, &id(cut), false).await?;
         }
-        Ok(removed > 0)
+        Ok(u64::try_from(removed).unwrap_or(0))
     }
 }

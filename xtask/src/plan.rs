@@ -3,6 +3,17 @@
 /// The transports whose adapter is in the workspace, each a test target of `integration-tests`.
 const TRANSPORTS: &[&str] = &["memory", "redis"];
 
+/// Test targets of what a transport has beside the contract: security, faults of its own.
+const OWN_TESTS: &[(&str, &[&str])] = &[(
+    "redis",
+    &[
+        "redis_security",
+        "redis_faults",
+        "redis_providers",
+        "redis_topics",
+    ],
+)];
+
 /// One command of the plan.
 pub struct Step {
     /// What it is called in the summary.
@@ -65,5 +76,15 @@ pub fn steps() -> Vec<Step> {
         ),
     ];
     steps.extend(TRANSPORTS.iter().map(conformance));
+    steps.extend(OWN_TESTS.iter().map(|(transport, targets)| {
+        let targets: String = targets
+            .iter()
+            .map(|name| format!(" --test {name}"))
+            .collect();
+        step(
+            format!("what is {transport}'s own"),
+            format!("test --workspace --all-features{targets}"),
+        )
+    }));
     steps
 }

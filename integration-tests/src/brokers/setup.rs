@@ -7,6 +7,8 @@ pub struct Setup {
     pub sync_always: bool,
     /// Lines added to the broker's configuration, in its own syntax.
     pub extra: Vec<String>,
+    /// Arguments added to the command line of a local process.
+    pub arguments: Vec<String>,
 }
 
 impl Setup {
@@ -15,7 +17,7 @@ impl Setup {
     pub fn synced() -> Self {
         Self {
             sync_always: true,
-            extra: Vec::new(),
+            ..Self::default()
         }
     }
 }

@@ -35,6 +35,23 @@ impl Server {
         })
     }
 
+    /// A sentinel with these lines in its configuration.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn sentinel(extra: impl IntoIterator<Item = String>) -> Result<Self> {
+        let setup = Setup {
+            extra: std::iter::once("appendonly no".to_owned())
+                .chain(extra)
+                .collect(),
+            arguments: vec!["--sentinel".to_owned()],
+            ..Setup::default()
+        };
+        Ok(Self {
+            broker: Broker::local(Kind::Redis, setup).await?,
+        })
+    }
+
     /// `host:port`.
     #[must_use]
     pub fn address(&self) -> String {

@@ -31,6 +31,9 @@ pub(super) fn spawn(local: &Local, log: File) -> Result<Child> {
     lines.extend(local.setup.extra.iter().cloned());
     std::fs::write(&configuration, lines.join("\n"))?;
     keeper::spawn(&program, |command| {
-        command.arg(&configuration).stdout(log);
+        command
+            .arg(&configuration)
+            .args(&local.setup.arguments)
+            .stdout(log);
     })
 }
