@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use integration_tests::brokers::{Broker, Kind, Proxy, Setup};
+use anyhow::{Context, Result};
+use integration_tests::brokers::{Broker, Cluster, Kind, Proxy, Setup};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -76,6 +76,30 @@ async fn a_nats_container_restarts_on_the_same_port() -> Result<()> {
 #[tokio::test]
 async fn a_kafka_container_restarts_on_the_same_port() -> Result<()> {
     timeout(LIMIT, container(Kind::Kafka)).await?
+}
+
+/// One of three is killed and comes back.
+async fn cluster(kind: Kind) -> Result<()> {
+    let mut cluster = Cluster::start(kind, 3, &Setup::synced()).await?;
+    let urls = [cluster.url(), cluster.proxied_url()];
+    for url in &urls {
+        assert_eq!(url.split(',').count(), 3, "{url}");
+    }
+    let second = cluster.node(1).context("there are three")?;
+    second.kill().await?;
+    second.restart().await?;
+    assert_eq!([cluster.url(), cluster.proxied_url()], urls);
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_of_three_nats_servers_comes_back() -> Result<()> {
+    timeout(LIMIT, cluster(Kind::Nats)).await?
+}
+
+#[tokio::test]
+async fn one_of_three_kafka_brokers_comes_back() -> Result<()> {
+    timeout(LIMIT, cluster(Kind::Kafka)).await?
 }
 
 #[tokio::test]
