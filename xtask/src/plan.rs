@@ -11,6 +11,7 @@ const OWN_TESTS: &[(&str, &[&str])] = &[(
         "redis_faults",
         "redis_providers",
         "redis_topics",
+        "redis_wire",
     ],
 )];
 
