@@ -11,6 +11,7 @@ use crate::api::ConsumerInfo;
 use crate::bus::NatsBus;
 use crate::core::Core;
 use crate::error::{error, invalid_argument, no_subscription};
+use crate::presence::Member;
 use crate::registry::Known;
 use crate::start::{self, StoredStart};
 use crate::subscribe::{anew, ensure_consumer};
@@ -29,7 +30,7 @@ pub(crate) async fn infos(core: &Core) -> Result<Vec<SubscriptionInfo>> {
 async fn info(core: &Core, id: SubscriptionId, known: &Known) -> Result<SubscriptionInfo> {
     let sub = id.broker_name();
     let members = core.members(&sub).await?;
-    let members = members.iter().filter(|(_, live)| *live).count();
+    let members = members.iter().filter(|member| member.is_live()).count();
     let consumer = known.record.consumer(&sub);
     let seen = core.consumer_info(&core.keys.data(), &consumer).await?;
     let (lag, pending) = seen.as_ref().map_or((0, 0), |info| {
@@ -78,7 +79,8 @@ async fn changeable(core: &Core, id: &SubscriptionId, force: bool) -> Result<Kno
         .await?
         .filter(|known| !known.record.deleted)
         .ok_or_else(|| no_subscription(id))?;
-    if !force && core.members(&sub).await?.iter().any(|(_, live)| *live) {
+    let members = core.members(&sub).await?;
+    if !force && members.iter().any(Member::is_live) {
         return Err(
             invalid_argument("the subscription has live members; stop them, or force it")
                 .with("subscription", id),

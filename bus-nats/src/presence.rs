@@ -32,6 +32,26 @@ impl Presence {
     pub(crate) const VERSION: u8 = 1;
 }
 
+/// A member that was heard of.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) presence: Presence,
+    /// How long ago it was heard of.
+    age: Duration,
+}
+
+impl Member {
+    /// Whether it counts as live.
+    pub(crate) fn is_live(&self) -> bool {
+        self.age < Duration::from_millis(self.presence.millis)
+    }
+
+    /// Whether it may hold something: it lives, or a lease has not passed since.
+    pub(crate) fn may_hold(&self, lease: Duration) -> bool {
+        self.is_live() || self.age < lease
+    }
+}
+
 impl Core {
     /// Says that a member is there.
     pub(crate) async fn be_present(&self, sub: &str, presence: &Presence) -> Result<()> {
@@ -46,8 +66,8 @@ impl Core {
         self.purge(&self.keys.books(), &question).await.map(drop)
     }
 
-    /// All members that were heard of, and whether they count as live.
-    pub(crate) async fn members(&self, sub: &str) -> Result<Vec<(Presence, bool)>> {
+    /// All members that were heard of.
+    pub(crate) async fn members(&self, sub: &str) -> Result<Vec<Member>> {
         let books = self.keys.books();
         let Some(info) = self.stream_info(&books).await? else {
             return Ok(Vec::new());
@@ -66,9 +86,8 @@ impl Core {
             let Ok(presence) = serde_json::from_slice::<Presence>(&stored.payload()) else {
                 continue;
             };
-            let age = now.duration_since(stored.time).as_millis();
-            let live = age < i128::from(presence.millis);
-            members.push((presence, live));
+            let age = now.duration_since(stored.time).unsigned_abs();
+            members.push(Member { presence, age });
         }
         Ok(members)
     }

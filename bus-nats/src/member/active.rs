@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{Driver, Turn};
-use crate::core::Core;
+use crate::api::ConsumerInfo;
 use crate::link::{Line, Lost};
 use crate::subscribe::Handle;
 
@@ -214,8 +214,13 @@ impl Driver {
     async fn take_over(&mut self, revision: u64, sent_at: Instant) -> Turn<()> {
         let handle = Arc::clone(&self.handle);
         self.standing.other = None;
-        if let Err(failed) = ask_again(&handle).await {
-            return Err(failed.into());
+        let (stream, consumer) = (
+            handle.core.keys.data(),
+            handle.record().consumer(&handle.sub),
+        );
+        match handle.core.consumer_info(&stream, &consumer).await? {
+            Some(info) => ask_again(&handle, &info).await?,
+            None => handle.doubt(),
         }
         self.standing.own = Some(revision);
         handle.set_active(Some(self.valid_until(sent_at)));
@@ -224,14 +229,10 @@ impl Driver {
     }
 }
 
-/// Lets the server hand over again, in order and before anything new, whatever is unsettled.
-async fn ask_again(handle: &Handle) -> Result<()> {
-    let core: &Core = &handle.core;
+/// Lets the server hand over again, in order and before anything new, whatever is unsettled and not held here.
+pub(super) async fn ask_again(handle: &Handle, info: &ConsumerInfo) -> Result<()> {
+    let core = &handle.core;
     let (stream, consumer) = (core.keys.data(), handle.record().consumer(&handle.sub));
-    let Some(info) = core.consumer_info(&stream, &consumer).await? else {
-        handle.doubt();
-        return Ok(());
-    };
     if info.num_ack_pending == 0 {
         return Ok(());
     }
@@ -241,6 +242,7 @@ async fn ask_again(handle: &Handle) -> Result<()> {
         let end = last.min(next + CHUNK - 1);
         // A made subject is as good as the one of the delivery; what is not pending is left alone.
         let asked: Vec<_> = (next..=end)
+            .filter(|sequence| !handle.shared.holds(*sequence))
             .map(|sequence| {
                 let ack = format!(
                     "$JS.ACK.{stream}.{consumer}.1.{sequence}.{}.0.0",

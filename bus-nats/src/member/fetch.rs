@@ -153,41 +153,72 @@ impl Driver {
         core.get_later(&core.keys.books(), &question)
     }
 
-    /// Looks among what the server has handed to this subscription for messages that the client library
-    /// cannot read, and takes them up by another way: as damaged ones. What came with them comes again.
-    pub(super) async fn salvage(&mut self) -> Turn<()> {
+    /// After a break: what the server has handed over and this member never saw. `broke_over_damage`: the client library
+    /// may have broken the connection over a message that it cannot read.
+    pub(super) async fn salvage(&mut self, broke_over_damage: bool) -> Turn<()> {
         let handle = Arc::clone(&self.handle);
         let core = &handle.core;
-        let record = handle.record();
-        let (stream, consumer) = (core.keys.data(), record.consumer(&handle.sub));
+        let (stream, consumer) = (core.keys.data(), handle.record().consumer(&handle.sub));
         let Some(info) = core.consumer_info(&stream, &consumer).await? else {
             return Ok(());
         };
+        if info.num_ack_pending == 0 {
+            return Ok(());
+        }
+        // The subjects that settle these were lost with them: the server takes made ones as well.
+        let hand_over = info.delivered.consumer_seq;
+        let made = |sequence| format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{hand_over}.0.0");
+        let (from, to) = (info.ack_floor.stream_seq + 1, info.delivered.stream_seq);
+        if broke_over_damage {
+            self.take_damaged(from, to, made).await?;
+        }
+        if handle.ordered {
+            // The active member alone has any of it, and order allows no gap.
+            return Ok(super::active::ask_again(&handle, &info).await?);
+        }
+        let members = core.members(&handle.sub).await?;
+        let others = members
+            .iter()
+            .any(|member| member.presence.member != handle.member && member.may_hold(handle.lease));
+        if others || to.saturating_sub(from) > LOOKED_THROUGH {
+            // It may be theirs: it comes again when its lease ends.
+            return Ok(());
+        }
+        let mut next = from;
+        while next <= to {
+            let end = to.min(next + AT_ONCE - 1);
+            let asked: Vec<(u64, Slot)> = (next..=end)
+                .filter(|sequence| {
+                    !handle.shared.holds(*sequence) && !handle.shared.rests(*sequence)
+                })
+                .map(|sequence| (sequence, self.look_up(sequence)))
+                .collect();
+            for (sequence, slot) in asked {
+                // What has a record waits for its time.
+                if found(core, slot).await?.at.is_none() {
+                    let again = Bytes::from_static(b"-NAK");
+                    drop(core.link.send(Line::Control, made(sequence), None, again));
+                }
+            }
+            next = end + 1;
+        }
+        Ok(())
+    }
+
+    /// Takes up messages that the client library cannot read, as damaged ones.
+    async fn take_damaged(&mut self, from: u64, to: u64, made: impl Fn(u64) -> String) -> Turn<()> {
+        let handle = Arc::clone(&self.handle);
+        let core = &handle.core;
         let log = core.log().await?;
         let filter = core.keys.pattern(&handle.id.pattern);
-        let from = info.ack_floor.stream_seq + 1;
-        // The subjects that settle these were lost with them: the server takes made ones as well.
-        let made = |sequence: u64| {
-            let hand_over = info.delivered.consumer_seq;
-            format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{hand_over}.0.0")
-        };
-        let members = core.members(&handle.sub).await?;
-        let alone = members.iter().filter(|(_, live)| *live).count() <= 1;
         let mut fetched = Vec::new();
-        for stored in pending(core, &filter, from, info.delivered.stream_seq).await? {
-            if handle.shared.holds(stored.seq) {
+        for stored in pending(core, &filter, from, to).await? {
+            let readable = stored::unreadable(&stored.header_block()).is_none();
+            if readable || handle.shared.holds(stored.seq) {
                 continue;
             }
             let slot = self.look_up(stored.seq);
             let recorded = found(core, slot).await?;
-            if stored::unreadable(&stored.header_block()).is_none() {
-                // It came with a damaged one; nobody else can have it, and it does not wait for its time.
-                if alone && recorded.at.is_none() && !handle.shared.rests(stored.seq) {
-                    let again = Bytes::from_static(b"-NAK");
-                    drop(core.link.send(Line::Control, made(stored.seq), None, again));
-                }
-                continue;
-            }
             let mut delivery = damaged(core, &log, &stored).map_err(Stop::End)?;
             delivery.redelivered = recorded.record.is_some();
             delivery.record = recorded.record;
@@ -209,7 +240,9 @@ async fn found(core: &Core, slot: Slot) -> bus_api::Result<Recorded> {
 }
 
 /// Most messages looked through after a break.
-const LOOKED_THROUGH: usize = 2_000;
+const LOOKED_THROUGH: u64 = 4_096;
+/// Records asked for at once.
+const AT_ONCE: u64 = 256;
 
 /// The messages of the log between two places, read in a way that nothing can break.
 pub(crate) async fn pending(
@@ -220,7 +253,7 @@ pub(crate) async fn pending(
 ) -> bus_api::Result<Vec<Stored>> {
     let mut found = Vec::new();
     let mut next = from;
-    while next <= to && found.len() < LOOKED_THROUGH {
+    while next <= to && (found.len() as u64) < LOOKED_THROUGH {
         let question = json!({"seq": next, "next_by_subj": filter});
         let Some(stored) = core.get(&core.keys.data(), &question).await? else {
             break;

@@ -81,7 +81,7 @@ impl Driver {
         let own = self.presence();
         let of_now = members
             .into_iter()
-            .map(|(presence, _)| presence)
+            .map(|member| member.presence)
             .filter(|presence| {
                 presence.generation == record.generation && presence.member != own.member
             })

@@ -64,6 +64,8 @@ pub(crate) struct Driver {
     standing: Standing,
     /// The consumer has to be looked for.
     doubtful: bool,
+    /// After a break: something was handed over that never arrived; perhaps the client could not read it.
+    unseen: Option<bool>,
     present_at: Instant,
     extend_at: Instant,
 }
@@ -79,6 +81,7 @@ impl Driver {
             main: handle.core.link.socket.reach(),
             standing: Standing::new(&handle),
             doubtful: false,
+            unseen: None,
             present_at: now,
             extend_at: now + handle.lease / 3,
             handle,
@@ -217,7 +220,7 @@ impl Driver {
             self.feed = feed;
             return Ok(());
         }
-        if self.puller.is_some() && feed == self.feed {
+        if self.puller.is_some() && feed == self.feed && self.unseen.is_none() {
             return Ok(());
         }
         let again = self.feed.epoch > 0 && feed != self.feed;
@@ -227,9 +230,12 @@ impl Driver {
         self.puller = Some(Puller::new(&core, &core.keys.data(), &consumer, expires).await?);
         (self.feed, self.main) = (feed, main);
         self.doubtful |= again;
-        if broke_alone {
-            // Something that the client cannot read may have come.
-            self.salvage().await?;
+        if again && self.standing.may_fetch() {
+            self.unseen = Some(broke_alone || self.unseen.unwrap_or(false));
+        }
+        if let Some(broke_over_damage) = self.unseen {
+            self.salvage(broke_over_damage).await?;
+            self.unseen = None;
         }
         Ok(())
     }

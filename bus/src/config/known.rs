@@ -70,6 +70,14 @@ pub(super) const SECTIONS: [Section; 4] = [
         name: "nats",
         schemes: &["nats", "tls"],
         sample: "nats://localhost",
+        #[cfg(feature = "nats")]
+        adapter: Some(Adapter {
+            keys: &bus_nats::Config::KEYS,
+            prefix: None,
+            logs_in: true,
+            check: |url, settings| bus_nats::Config::from_url(url, settings).map(drop),
+        }),
+        #[cfg(not(feature = "nats"))]
         adapter: None,
     },
     Section {
