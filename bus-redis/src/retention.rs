@@ -21,6 +21,9 @@ use crate::value::{Take, before, entries, id, millis};
 const WHAT: &str = "looking after retention";
 /// How long a measurement of the namespace is trusted.
 const FRESH: Duration = Duration::from_millis(200);
+/// How long whoever found no room is asked to wait. Asking whether there is room takes some rounds to the server;
+/// a publish that is cut off in the middle of one cannot say that nothing was stored.
+const FULL_FOR: Duration = Duration::from_secs(1);
 /// How often what everybody has settled is removed.
 const SETTLED_EVERY: Duration = Duration::from_millis(500);
 /// Messages that one look for the oldest takes from each topic.
@@ -288,7 +291,7 @@ impl Limits {
             ErrorKind::Throttled,
             format!("the namespace is full; raise `{}`{advice}", self.named),
         )
-        .retry_after(FRESH)
+        .retry_after(FULL_FOR)
     }
 
     /// Messages were stored: they use room, or push out the oldest.
