@@ -10,6 +10,7 @@ const OWN_TESTS: &[(&str, &[&str])] = &[(
         "redis_security",
         "redis_faults",
         "redis_providers",
+        "redis_dead_letters",
         "redis_topics",
         "redis_wire",
     ],

@@ -1,6 +1,7 @@
 //! Redis, under test.
 
 pub mod certificates;
+mod outside;
 pub mod rights;
 pub mod server;
 
@@ -187,35 +188,7 @@ impl Factory for RedisFactory {
         topic: &str,
         message: Foreign,
     ) -> Result<()> {
-        let mut command = redis::cmd("XADD");
-        command
-            .arg(format!("{namespace}:{{{}}}:s:{topic}", root(topic)))
-            .arg("*");
-        match message {
-            Foreign::Plain { payload, headers } => {
-                command.arg("data").arg(&payload[..]);
-                for (name, value) in headers {
-                    command.arg(name).arg(value);
-                }
-            }
-            Foreign::Structured { json } => {
-                command
-                    .arg("content-type")
-                    .arg("application/cloudevents+json")
-                    .arg("data")
-                    .arg(&json[..]);
-            }
-            Foreign::Malformed { payload } => {
-                command
-                    .arg("ce_specversion")
-                    .arg("1.0")
-                    .arg("ce_id")
-                    .arg(&b"\xff\xfe"[..])
-                    .arg("data")
-                    .arg(&payload[..]);
-            }
-            _ => return Err(failed("this kind of foreign message is not known")),
-        }
+        let command = outside::entry(namespace, topic, message)?;
         let mut raw = self.raw().await?;
         command
             .query_async::<redis::Value>(&mut raw)
@@ -247,30 +220,7 @@ impl Factory for RedisFactory {
             .query_async(&mut raw)
             .await
             .map_err(failed)?;
-        let mut record = vec![1];
-        for item in [
-            "bus-reply-to",
-            ADDRESS,
-            "ce_specversion",
-            "1.0",
-            "ce_id",
-            "forged",
-            "ce_source",
-            "forger",
-            "ce_type",
-            "conformance.question",
-            "bus-format",
-            "1",
-            "bus-topic",
-            topic,
-            "content-type",
-            "application/json",
-            "data",
-            "{\"number\":1}",
-        ] {
-            record.extend((item.len() as u32).to_be_bytes());
-            record.extend(item.as_bytes());
-        }
+        let record = outside::forged_request(ADDRESS, topic);
         for member in members {
             let Some((queue, _)) = member.rsplit_once(' ') else {
                 continue;
