@@ -76,6 +76,10 @@ impl Connector {
             .with_feature("redis+sentinel", "redis")
             .with_feature("rediss+sentinel", "redis")
             .with_feature("unix", "redis");
+        #[cfg(feature = "kafka")]
+        let connector = connector.with("kafka", bus_kafka::open);
+        #[cfg(not(feature = "kafka"))]
+        let connector = connector.with_feature("kafka", "kafka");
         Self(connector)
     }
 

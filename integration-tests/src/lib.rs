@@ -5,6 +5,8 @@
 pub mod brokers;
 #[cfg(feature = "faults")]
 pub mod faults;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod memory;
 #[cfg(feature = "nats")]
 mod nats;
@@ -13,6 +15,8 @@ pub mod redis;
 #[cfg(feature = "brokers")]
 mod suite;
 
+#[cfg(feature = "kafka")]
+pub use kafka::KafkaFactory;
 pub use memory::MemoryFactory;
 #[cfg(feature = "nats")]
 pub use nats::NatsFactory;

@@ -1,6 +1,7 @@
 //! A TCP proxy that disturbs what passes it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -42,7 +43,32 @@ impl Proxy {
             .context("no free port")?;
         let address = listener.local_addr()?;
         let (state, watching) = watch::channel(State::default());
-        let listening = tokio::spawn(listen(listener, target, watching));
+        let listening = tokio::spawn(listen(listener, target, watching, None));
+        Ok(Self {
+            address,
+            state,
+            listening,
+        })
+    }
+
+    /// A proxy before a Kafka broker. Such a broker tells its clients where to connect to, and they would pass
+    /// the proxy by; so every mention of `advertised` in its answers becomes the proxy's own port.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub async fn before_kafka(target: SocketAddr, advertised: (&str, u16)) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .context("no free port")?;
+        let address = listener.local_addr()?;
+        let (state, watching) = watch::channel(State::default());
+        let mut mention = advertised.0.as_bytes().to_vec();
+        mention.extend(u32::from(advertised.1).to_be_bytes());
+        let rewrite = Rewrite {
+            mention: mention.into(),
+            port: address.port(),
+        };
+        let listening = tokio::spawn(listen(listener, target, watching, Some(rewrite)));
         Ok(Self {
             address,
             state,
@@ -102,18 +128,51 @@ impl Drop for Proxy {
     }
 }
 
-async fn listen(listener: TcpListener, target: SocketAddr, state: watch::Receiver<State>) {
+/// What is changed in the answers of a Kafka broker: addresses are a host and a port of four bytes.
+#[derive(Clone, Debug)]
+struct Rewrite {
+    mention: Arc<[u8]>,
+    port: u16,
+}
+
+impl Rewrite {
+    fn apply(&self, answer: &mut [u8]) {
+        let size = self.mention.len();
+        let mut at = 0;
+        while at + size <= answer.len() {
+            if answer[at..at + size] == *self.mention {
+                let port = u32::from(self.port).to_be_bytes();
+                answer[at + size - port.len()..at + size].copy_from_slice(&port);
+                at += size;
+            } else {
+                at += 1;
+            }
+        }
+    }
+}
+
+async fn listen(
+    listener: TcpListener,
+    target: SocketAddr,
+    state: watch::Receiver<State>,
+    rewrite: Option<Rewrite>,
+) {
     // Dropped with this task, and every connection with it.
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         if state.borrow().cuts.is_multiple_of(2) {
-            connections.spawn(pass(client, target, state.clone()));
+            connections.spawn(pass(client, target, state.clone(), rewrite.clone()));
         }
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn pass(client: TcpStream, target: SocketAddr, mut state: watch::Receiver<State>) {
+async fn pass(
+    client: TcpStream,
+    target: SocketAddr,
+    mut state: watch::Receiver<State>,
+    rewrite: Option<Rewrite>,
+) {
     let Ok(broker) = TcpStream::connect(target).await else {
         return;
     };
@@ -122,10 +181,10 @@ async fn pass(client: TcpStream, target: SocketAddr, mut state: watch::Receiver<
     let cuts = state.borrow_and_update().cuts;
     let (from_client, to_client) = client.into_split();
     let (from_broker, to_broker) = broker.into_split();
-    let requests = forward(from_client, to_broker, state.clone(), |state| {
+    let requests = forward(from_client, to_broker, state.clone(), None, |state| {
         state.hold_requests
     });
-    let responses = forward(from_broker, to_client, state.clone(), |state| {
+    let responses = forward(from_broker, to_client, state.clone(), rewrite, |state| {
         state.hold_responses
     });
     tokio::select! {
@@ -139,12 +198,18 @@ async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut state: watch::Receiver<State>,
+    rewrite: Option<Rewrite>,
     held: impl Fn(&State) -> bool + Copy,
 ) {
     let mut chunk = vec![0; 64 << 10];
     loop {
-        let Ok(read) = from.read(&mut chunk).await else {
-            return;
+        let read = match &rewrite {
+            None => from.read(&mut chunk).await.unwrap_or(0),
+            Some(rewrite) => {
+                let read = read_frame(&mut from, &mut chunk).await.unwrap_or(0);
+                rewrite.apply(&mut chunk[..read]);
+                read
+            }
         };
         if read == 0 {
             return;
@@ -163,4 +228,17 @@ async fn forward(
             return;
         }
     }
+}
+
+/// Reads one answer of a Kafka broker, with the four bytes that say its size.
+async fn read_frame(from: &mut OwnedReadHalf, frame: &mut Vec<u8>) -> std::io::Result<usize> {
+    let mut size = [0; 4];
+    from.read_exact(&mut size).await?;
+    let whole = size.len() + u32::from_be_bytes(size) as usize;
+    if frame.len() < whole {
+        frame.resize(whole, 0);
+    }
+    frame[..size.len()].copy_from_slice(&size);
+    from.read_exact(&mut frame[size.len()..whole]).await?;
+    Ok(whole)
 }

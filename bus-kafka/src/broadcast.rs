@@ -1,0 +1,442 @@
+//! Broadcasts: every subscriber reads for itself, outside of any group, and leaves nothing behind.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bus_api::cloudevents::Extent;
+use bus_api::{
+    AttemptRecord, Delivery, Error, ErrorKind, Inbound, Inflow, Notice, Pattern, Receipt, Receiver,
+    Result, Settlement, Settler, SubscriptionSpec, Topic,
+};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::bus::{Leave, Leaving};
+use crate::core::{Anchor, Core, Link};
+use crate::error::{closed, error, from_client, is_final};
+use crate::interest::Follower;
+use crate::topics::Known;
+use crate::wire;
+
+/// How long the thread waits for a message before it looks for other work.
+const STEP: Duration = Duration::from_millis(20);
+/// Messages that wait before fetching pauses, at least.
+const MOST_WAITING: usize = 2_000;
+/// Bytes that wait before fetching pauses.
+const MOST_BYTES: usize = 8 << 20;
+
+/// A partition that is read.
+struct Reading {
+    root: Topic,
+    log: Arc<str>,
+    id: u128,
+    next: i64,
+}
+
+#[derive(Default)]
+struct Inner {
+    buffer: VecDeque<Delivery>,
+    bytes: usize,
+    ended: Option<Error>,
+    delivered: u64,
+    readings: HashMap<String, HashMap<i32, Reading>>,
+    /// Partitions that the thread has to begin to read, or to begin anew.
+    begin: Vec<(String, i32, i64)>,
+}
+
+/// What the thread and the halves of a broadcast share.
+struct Shared {
+    core: Arc<Core>,
+    pattern: Pattern,
+    max_in_flight: usize,
+    inner: Mutex<Inner>,
+    receiver: Notify,
+    over: watch::Sender<bool>,
+    done: watch::Sender<bool>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_over(&self) -> bool {
+        *self.over.borrow() || self.core.life.is_over()
+    }
+
+    fn fail(&self, error: Error) {
+        self.lock().ended.get_or_insert(error);
+        self.over.send_replace(true);
+        self.receiver.notify_one();
+    }
+
+    /// Reads a partition from `from` on.
+    fn begin(&self, topic: &str, partition: i32, known: &Known, from: i64) {
+        let Some(root) = self
+            .core
+            .names
+            .root(topic)
+            .and_then(|root| Topic::new(root).ok())
+        else {
+            return;
+        };
+        let log = self.core.log_name(topic, partition, known.id);
+        let reading = Reading {
+            root,
+            log,
+            id: known.id,
+            next: from,
+        };
+        let mut inner = self.lock();
+        inner
+            .readings
+            .entry(topic.to_owned())
+            .or_default()
+            .insert(partition, reading);
+        inner.begin.push((topic.to_owned(), partition, from));
+    }
+}
+
+impl Follower for Shared {
+    fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    fn follow(&self, logs: &[(String, Known)]) {
+        for (topic, known) in logs {
+            for partition in 0..known.partitions {
+                let lost = {
+                    let inner = self.lock();
+                    let reading = inner
+                        .readings
+                        .get(topic)
+                        .and_then(|partitions| partitions.get(&partition));
+                    match reading {
+                        Some(reading) if reading.id == known.id => continue,
+                        Some(reading) => Some(Arc::clone(&reading.log)),
+                        None => None,
+                    }
+                };
+                if let Some(log) = lost {
+                    self.core.life.notices.report(Notice::LogLost { log });
+                }
+                self.begin(topic, partition, known, 0);
+            }
+        }
+    }
+}
+
+/// When both halves are dropped, the thread ends.
+struct Handle {
+    shared: Arc<Shared>,
+    _anchor: Arc<Anchor>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.over.send_replace(true);
+    }
+}
+
+pub(crate) async fn subscribe(
+    anchor: &Arc<Anchor>,
+    leaving: &Leaving,
+    spec: &SubscriptionSpec,
+) -> Result<Inbound> {
+    let core = &anchor.0;
+    core.prepare_logs(&spec.pattern).await?;
+    // New topics are heard of through the registry.
+    core.follow_registry().await?;
+    let logs = core.logs_of(&spec.pattern).await?;
+    let from = core.resolve(&spec.start, &logs).await?;
+    let shared = Arc::new(Shared {
+        core: Arc::clone(core),
+        pattern: spec.pattern.clone(),
+        max_in_flight: spec.max_in_flight,
+        inner: Mutex::default(),
+        receiver: Notify::new(),
+        over: watch::Sender::new(false),
+        done: watch::Sender::new(false),
+    });
+    for from in from {
+        if let Some((_, known)) = logs.iter().find(|(topic, _)| *topic == from.topic) {
+            shared.begin(&from.topic, from.partition, known, from.offset);
+        }
+    }
+    let consumer = consumer(core)?;
+    let handle = Arc::new(Handle {
+        shared: Arc::clone(&shared),
+        _anchor: Arc::clone(anchor),
+    });
+    let thread = Arc::clone(&shared);
+    std::thread::Builder::new()
+        .name("bus-kafka-broadcast".to_owned())
+        .spawn(move || {
+            run(&thread, &consumer);
+            drop(consumer);
+            thread.done.send_replace(true);
+            thread.receiver.notify_one();
+        })
+        .map_err(|native| {
+            error(ErrorKind::Internal, "no thread can be started").caused_by(native)
+        })?;
+    let follower: std::sync::Weak<dyn Follower> =
+        Arc::downgrade(&(Arc::clone(&shared) as Arc<dyn Follower>));
+    core.add_follower(follower);
+    let leaver: std::sync::Weak<dyn Leave> =
+        Arc::downgrade(&(Arc::clone(&shared) as Arc<dyn Leave>));
+    leaving.add(leaver);
+    Ok(Inbound {
+        receiver: Box::new(BroadcastReceiver {
+            shared: Arc::clone(&shared),
+            _handle: Arc::clone(&handle),
+        }),
+        settler: Arc::new(BroadcastSettler {
+            shared,
+            _handle: handle,
+        }),
+        lease: spec.lease,
+    })
+}
+
+/// The settings of a consumer outside of any group.
+pub(crate) fn outside_of_groups(core: &Core) -> ClientConfig {
+    let mut client = core.config.client();
+    client
+        .set("group.id", core.names.no_group())
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed")
+        .set("topic.metadata.refresh.interval.ms", "5000")
+        .set("fetch.queue.backoff.ms", "10")
+        .set("queued.max.messages.kbytes", "8192");
+    client
+}
+
+fn consumer(core: &Core) -> Result<BaseConsumer<Link>> {
+    let mut client = outside_of_groups(core);
+    core.config.finish(&mut client);
+    client
+        .create_with_context(core.link())
+        .map_err(|native| from_client(&native))
+}
+
+fn run(shared: &Shared, consumer: &BaseConsumer<Link>) {
+    let mut paused = false;
+    while !shared.is_over() {
+        begin(shared, consumer);
+        control_flow(shared, consumer, &mut paused);
+        poll(shared, consumer);
+    }
+}
+
+fn begin(shared: &Shared, consumer: &BaseConsumer<Link>) {
+    let begin = std::mem::take(&mut shared.lock().begin);
+    if begin.is_empty() {
+        return;
+    }
+    let (mut old, mut new) = (TopicPartitionList::new(), TopicPartitionList::new());
+    let assigned = consumer.assignment().unwrap_or_default();
+    for (topic, partition, from) in &begin {
+        if assigned.find_partition(topic, *partition).is_some() {
+            old.add_partition(topic, *partition);
+        }
+        if let Err(native) = new.add_partition_offset(topic, *partition, Offset::Offset(*from)) {
+            shared.fail(from_client(&native));
+        }
+    }
+    let removed = if old.count() > 0 {
+        consumer.incremental_unassign(&old)
+    } else {
+        Ok(())
+    };
+    if let Err(native) = removed.and_then(|()| consumer.incremental_assign(&new)) {
+        tracing::debug!(error = %native, "a broadcast cannot begin to read");
+        shared.lock().begin.extend(begin);
+    }
+}
+
+fn control_flow(shared: &Shared, consumer: &BaseConsumer<Link>, paused: &mut bool) {
+    let (waiting, bytes) = {
+        let inner = shared.lock();
+        (inner.buffer.len(), inner.bytes)
+    };
+    let most = MOST_WAITING.max(shared.max_in_flight * 2);
+    let full = waiting >= most || bytes >= MOST_BYTES;
+    let low = waiting < most / 2 && bytes < MOST_BYTES / 2;
+    let wanted = if *paused { !low } else { full };
+    if !wanted && !*paused {
+        return;
+    }
+    let Ok(assignment) = consumer.assignment() else {
+        return;
+    };
+    let done = if wanted {
+        consumer.pause(&assignment)
+    } else {
+        consumer.resume(&assignment)
+    };
+    if done.is_ok() {
+        *paused = wanted;
+    }
+}
+
+fn poll(shared: &Shared, consumer: &BaseConsumer<Link>) {
+    match consumer.poll(STEP) {
+        Some(Ok(first)) => {
+            shared.core.life.reached();
+            let mut inner = shared.lock();
+            let mut next = Some(first);
+            while let Some(record) = next {
+                if let Err(failed) = take(shared, &mut inner, &record) {
+                    drop(inner);
+                    shared.fail(failed);
+                    return;
+                }
+                next = match consumer.poll(Duration::ZERO) {
+                    Some(Ok(record)) => Some(record),
+                    Some(Err(native)) => {
+                        drop(inner);
+                        note(shared, &native);
+                        shared.receiver.notify_one();
+                        return;
+                    }
+                    None => None,
+                };
+            }
+            drop(inner);
+            shared.receiver.notify_one();
+        }
+        Some(Err(native)) => note(shared, &native),
+        None => {}
+    }
+}
+
+fn note(shared: &Shared, native: &KafkaError) {
+    tracing::debug!(error = %native, "reading a broadcast");
+    let failed = from_client(native);
+    if is_final(&failed) {
+        shared.fail(failed);
+    }
+}
+
+fn take(shared: &Shared, inner: &mut Inner, record: &BorrowedMessage<'_>) -> Result<()> {
+    let Some(reading) = inner
+        .readings
+        .get_mut(record.topic())
+        .and_then(|partitions| partitions.get_mut(&record.partition()))
+    else {
+        return Ok(());
+    };
+    if record.offset() < reading.next {
+        return Ok(());
+    }
+    reading.next = record.offset() + 1;
+    let stored_at = wire::stored_at(record.timestamp());
+    let position = wire::position(&reading.log, record.offset(), stored_at);
+    let decoded = wire::read(record, &position, &reading.root, Extent::Usual)?;
+    if !shared.pattern.matches(&decoded.message.topic) {
+        return Ok(());
+    }
+    inner.delivered += 1;
+    inner.bytes += decoded.message.size();
+    let delivery = Delivery {
+        receipt: Receipt {
+            slot: u64::try_from(record.offset()).unwrap_or(0),
+            epoch: inner.delivered,
+        },
+        message: Arc::new(decoded.message),
+        position,
+        delivery: 1,
+        redelivered: false,
+        not_before: None,
+        record: None,
+        malformed: decoded.malformed,
+    };
+    inner.buffer.push_back(delivery);
+    Ok(())
+}
+
+struct BroadcastReceiver {
+    shared: Arc<Shared>,
+    _handle: Arc<Handle>,
+}
+
+#[async_trait]
+impl Receiver for BroadcastReceiver {
+    async fn receive(&mut self, max: usize) -> Result<Inflow> {
+        loop {
+            let woken = self.shared.receiver.notified();
+            {
+                let mut inner = self.shared.lock();
+                if let Some(ended) = &inner.ended {
+                    return Err(ended.clone());
+                }
+                if self.shared.is_over() {
+                    return Err(closed());
+                }
+                let count = max.min(inner.buffer.len());
+                if count > 0 {
+                    let deliveries: Vec<Delivery> = inner.buffer.drain(..count).collect();
+                    let bytes: usize = deliveries.iter().map(|one| one.message.size()).sum();
+                    inner.bytes = inner.bytes.saturating_sub(bytes);
+                    return Ok(Inflow::Deliveries(deliveries));
+                }
+            }
+            tokio::select! {
+                () = woken => {}
+                () = self.shared.core.life.ended() => {}
+            }
+        }
+    }
+}
+
+struct BroadcastSettler {
+    shared: Arc<Shared>,
+    _handle: Arc<Handle>,
+}
+
+#[async_trait]
+impl Settler for BroadcastSettler {
+    async fn settle(&self, batch: Vec<(Receipt, Settlement)>) -> Vec<Result<()>> {
+        vec![Ok(()); batch.len()]
+    }
+
+    async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>> {
+        vec![Ok(()); batch.len()]
+    }
+
+    async fn extend(&self, batch: &[Receipt]) -> Vec<Result<()>> {
+        vec![Ok(()); batch.len()]
+    }
+
+    async fn leave(&self, deadline: Instant) -> Result<()> {
+        self.shared.leave(deadline).await
+    }
+}
+
+#[async_trait]
+impl Leave for Shared {
+    async fn leave(&self, deadline: Instant) -> Result<()> {
+        self.over.send_replace(true);
+        self.receiver.notify_one();
+        let mut done = self.done.subscribe();
+        let ended = done.wait_for(|done| *done);
+        tokio::select! {
+            _ = ended => Ok(()),
+            () = self.core.life.ended() => Err(closed()),
+            () = tokio::time::sleep_until(deadline) => Err(error(
+                ErrorKind::Timeout,
+                "the subscriber had not ended at the deadline",
+            )),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The connection: what implements the contract.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use async_trait::async_trait;
+use bus_api::{
+    AckDurability, Admin, Bus, BusUrl, Capabilities, DeadLetterStore, ErrorKind, Inbound, Message,
+    Notices, OrderedMembers, Published, Requests, ResponderSpec, Result, Settings,
+    SubscriptionSpec,
+};
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::core::{Anchor, Core};
+use crate::error::{NAME, closed, error};
+use crate::publish::Publisher;
+use crate::request::Requester;
+use crate::{respond, subscribe};
+
+/// A connection to a bus over Kafka.
+#[derive(Clone, Debug)]
+pub struct KafkaBus {
+    pub(crate) core: Arc<Core>,
+    requester: Arc<Requester>,
+    leaving: Leaving,
+    anchor: Arc<Anchor>,
+}
+
+/// Something that leaves when the connection is closed.
+#[async_trait]
+pub(crate) trait Leave: Send + Sync {
+    async fn leave(&self, deadline: Instant) -> Result<()>;
+}
+
+/// Whatever leaves when the connection is closed.
+#[derive(Clone, Default)]
+pub(crate) struct Leaving(Arc<Mutex<Vec<Weak<dyn Leave>>>>);
+
+impl Leaving {
+    pub(crate) fn add(&self, who: Weak<dyn Leave>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|known| known.strong_count() > 0);
+        known.push(who);
+    }
+
+    fn all(&self) -> Vec<Arc<dyn Leave>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl std::fmt::Debug for Leaving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leaving").finish_non_exhaustive()
+    }
+}
+
+/// Opens a connection: what a connector calls for `kafka://`.
+///
+/// # Errors
+/// As [`KafkaBus::open`].
+pub async fn open(url: BusUrl, settings: Settings) -> Result<Arc<dyn Bus>> {
+    Ok(Arc::new(
+        KafkaBus::open(Config::from_url(url, settings)?).await?,
+    ))
+}
+
+impl KafkaBus {
+    /// Connects, and waits for a broker at most `connect_timeout`; with `connect_lazily` not at all.
+    ///
+    /// # Errors
+    /// `Unavailable` when no broker answered in time; at once `Unauthenticated` for wrong credentials and
+    /// `InvalidConfig` for properties that the client library refuses.
+    pub async fn open(config: Config) -> Result<Self> {
+        let lazily = config.settings.connect_lazily;
+        let deadline = Instant::now() + config.settings.connect_timeout;
+        let core = Core::new(config)?;
+        let anchor = Arc::new(Anchor(Arc::clone(&core)));
+        if lazily {
+            let core = Arc::clone(&core);
+            core.clone().spawn(async move {
+                while core.reach(Instant::now()).await.is_err() {
+                    if core.life.refused().is_some() {
+                        return;
+                    }
+                }
+            });
+        } else {
+            core.reach(deadline).await?;
+        }
+        Publisher::start(&core)?;
+        Ok(Self {
+            requester: Requester::new(&core),
+            leaving: Leaving::default(),
+            anchor,
+            core,
+        })
+    }
+
+    /// The connection dies without a word, as when its process is killed, as far as the client library lets
+    /// it: every call of it ends with `Closed`, nothing more is committed. Its members are missed by their
+    /// groups at once unless the way to the brokers was cut before. Idempotent.
+    pub fn kill(&self) {
+        self.core.kill();
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Bus for KafkaBus {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            dedup: false,
+            ack_durability: AckDurability::Final,
+            exact_attempts: false,
+            immediate_no_responders: false,
+            reject_when_full: false,
+            ordered_members: OrderedMembers::Many,
+            min_lease: self.core.limits().min_session,
+            max_payload: self.core.max_payload(),
+        }
+    }
+
+    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Published>> {
+        if self.core.life.is_over() {
+            return vec![Err(closed()); batch.len()];
+        }
+        match self.core.publisher.get() {
+            Some(publisher) => publisher.publish(&self.core, batch).await,
+            None => vec![Err(closed()); batch.len()],
+        }
+    }
+
+    async fn subscribe(&self, spec: SubscriptionSpec) -> Result<Inbound> {
+        subscribe::subscribe(&self.anchor, &self.leaving, spec).await
+    }
+
+    async fn request(&self, message: Message, deadline: Instant) -> Result<Message> {
+        self.core.usable()?;
+        self.requester.request(message, deadline).await
+    }
+
+    async fn respond(&self, spec: ResponderSpec) -> Result<Requests> {
+        self.core.usable()?;
+        respond::respond(&self.anchor, &self.leaving, spec).await
+    }
+
+    fn dead_letters(&self) -> &dyn DeadLetterStore {
+        self
+    }
+
+    fn admin(&self) -> &dyn Admin {
+        self
+    }
+
+    fn notices(&self) -> &Notices {
+        &self.core.life.notices
+    }
+
+    async fn close(&self, deadline: Instant) -> Result<()> {
+        if self.core.life.is_over() {
+            return Ok(());
+        }
+        let all = self.leaving.all();
+        let leaving = all.iter().map(|who| who.leave(deadline));
+        let left = futures_util::future::join_all(leaving).await;
+        let flushed = match self.core.publisher.get() {
+            Some(publisher) => {
+                tokio::time::timeout_at(deadline, publisher.flush()).await.is_ok()
+            }
+            None => true,
+        };
+        self.core.kill();
+        for result in left {
+            match result {
+                Err(failed) if failed.kind() == ErrorKind::Closed => {}
+                other => other?,
+            }
+        }
+        if flushed {
+            return Ok(());
+        }
+        Err(error(
+            ErrorKind::Timeout,
+            "what was sent was not confirmed until the deadline",
+        ))
+    }
+}

@@ -1,0 +1,330 @@
+//! What all parts of a connection share.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bus_api::{Error, ErrorKind, Notice, Notices, Result};
+use rdkafka::admin::AdminClient;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::error::{closed, error, from_client, is_final};
+use crate::interest::Followers;
+use crate::limits::Limits;
+use crate::names::Names;
+use crate::publish::Publisher;
+use crate::registry::Registry;
+use crate::sys::Aside;
+use crate::topics::Topics;
+
+/// Whether the connection lives, and whether the brokers are in reach.
+#[derive(Debug)]
+pub(crate) struct Life {
+    over: watch::Sender<bool>,
+    away: AtomicBool,
+    refused: Mutex<Option<Error>>,
+    pub(crate) notices: Notices,
+}
+
+impl Life {
+    fn new() -> Self {
+        Self {
+            over: watch::Sender::new(false),
+            away: AtomicBool::new(false),
+            refused: Mutex::default(),
+            notices: Notices::new(),
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        *self.over.borrow()
+    }
+
+    /// Waits until it is over.
+    pub(crate) async fn ended(&self) {
+        // The sender is `self`, so that waiting cannot fail.
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
+    }
+
+    /// No broker can be reached.
+    pub(crate) fn lost(&self) {
+        if !self.is_over() && !self.away.swap(true, Ordering::AcqRel) {
+            self.notices.report(Notice::Disconnected);
+        }
+    }
+
+    /// A broker has been reached.
+    pub(crate) fn reached(&self) {
+        if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::AcqRel) {
+            self.notices.report(Notice::Reconnected);
+        }
+    }
+
+    /// The brokers refused the credentials.
+    pub(crate) fn refused(&self) -> Option<Error> {
+        self.refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// What every client of the client library tells about itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Link(pub(crate) Arc<Life>);
+
+impl ClientContext for Link {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => tracing::error!(target: "librdkafka", facility, "{text}"),
+            RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{text}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(target: "librdkafka", facility, "{text}");
+            }
+            RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{text}"),
+        }
+    }
+
+    fn stats_raw(&self, _statistics: &[u8]) {}
+
+    fn error(&self, native: KafkaError, reason: &str) {
+        tracing::debug!(error = %native, reason, "the Kafka client reports an error");
+        match native.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed,
+            ) => {
+                let mut refused = self
+                    .0
+                    .refused
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                *refused = Some(from_client(&native));
+            }
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.0.lost(),
+            _ => {}
+        }
+    }
+}
+
+/// For consumers outside of groups.
+impl ConsumerContext for Link {}
+
+/// What all parts of a connection share.
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) names: Names,
+    pub(crate) life: Arc<Life>,
+    pub(crate) topics: Topics,
+    pub(crate) registry: Registry,
+    pub(crate) publisher: OnceLock<Publisher>,
+    pub(crate) followers: Followers,
+    admin: Aside<AdminClient<Link>>,
+    limits: OnceLock<Limits>,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// # Errors
+    /// `InvalidConfig` for properties that the client library refuses.
+    pub(crate) fn new(config: Config) -> Result<Arc<Self>> {
+        let life = Arc::new(Life::new());
+        let mut client = config.client();
+        config.finish(&mut client);
+        let admin = client
+            .create_with_context(Link(Arc::clone(&life)))
+            .map_err(|native| from_client(&native))?;
+        Ok(Arc::new(Self {
+            names: Names::new(config.settings.namespace.clone()),
+            topics: Topics::default(),
+            registry: Registry::default(),
+            publisher: OnceLock::new(),
+            followers: Followers::default(),
+            limits: OnceLock::new(),
+            tasks: Mutex::default(),
+            admin: Aside::new(admin),
+            life,
+            config,
+        }))
+    }
+
+    pub(crate) fn link(&self) -> Link {
+        Link(Arc::clone(&self.life))
+    }
+
+    pub(crate) fn admin(&self) -> &AdminClient<Link> {
+        &self.admin
+    }
+
+    /// What the brokers' settings allow; what is usual until they were asked.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits.get().copied().unwrap_or_default()
+    }
+
+    /// The largest payload, in bytes.
+    pub(crate) fn max_payload(&self) -> usize {
+        let fits = self.limits().message.saturating_sub(Config::HEADERS);
+        self.config.max_payload.map_or(fits, |most| most.min(fits))
+    }
+
+    /// Waits for the brokers until `deadline`, and asks them for their limits.
+    ///
+    /// # Errors
+    /// `Unavailable`; `Unauthenticated` at once.
+    pub(crate) async fn reach(self: &Arc<Self>, deadline: Instant) -> Result<()> {
+        const STEP: Duration = Duration::from_millis(400);
+        loop {
+            let answer = self
+                .block(|core| {
+                    core.client()
+                        .fetch_metadata(Some(&core.names.registry()), STEP)
+                        .map_err(|native| from_client(&native))
+                        .map(|found| found.brokers().first().map(|broker| broker.id()))
+                })
+                .await;
+            if let Some(refused) = self.life.refused() {
+                return Err(refused);
+            }
+            match answer {
+                Ok(broker) => {
+                    self.life.reached();
+                    if let Some(broker) = broker {
+                        let limits = Limits::ask(self, broker).await;
+                        // Asked twice, it is the same answer.
+                        let _ = self.limits.set(limits);
+                    }
+                    return Ok(());
+                }
+                Err(failed) if is_final(&failed) => return Err(failed),
+                Err(failed) if Instant::now() >= deadline => {
+                    return Err(error(
+                        ErrorKind::Unavailable,
+                        "no broker answered within `connect_timeout`",
+                    )
+                    .caused_by(failed));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The client for questions.
+    pub(crate) fn client(&self) -> &Client<Link> {
+        self.admin.inner()
+    }
+
+    /// Runs what blocks, beside the runtime.
+    pub(crate) async fn block<T: Send + 'static>(
+        self: &Arc<Self>,
+        call: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let core = Arc::clone(self);
+        tokio::task::spawn_blocking(move || call(&core))
+            .await
+            .unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Runs a question that blocks; again while the brokers cannot serve, as long as one may take.
+    pub(crate) async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        question: impl Fn(&Self, Duration) -> Result<T> + Clone + Send + 'static,
+    ) -> Result<T> {
+        let patience = self.config.patience();
+        let deadline = Instant::now() + patience;
+        let mut backoff = Backoff::default();
+        loop {
+            self.usable()?;
+            let question = question.clone();
+            match self.block(move |core| question(core, patience)).await {
+                Err(failed)
+                    if failed.kind() == ErrorKind::Unavailable && Instant::now() < deadline =>
+                {
+                    backoff.wait(&self.life).await;
+                }
+                answered => {
+                    if answered.is_ok() {
+                        self.life.reached();
+                    }
+                    return answered;
+                }
+            }
+        }
+    }
+
+    /// # Errors
+    /// `Closed` once the connection was closed.
+    pub(crate) fn usable(&self) -> Result<()> {
+        if self.life.is_over() {
+            return Err(closed());
+        }
+        Ok(())
+    }
+
+    /// Starts a task that ends with the connection.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let handle = tokio::spawn(task).abort_handle();
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(handle);
+    }
+
+    /// Ends every task at once, without a word to the brokers; threads see it by themselves.
+    pub(crate) fn kill(&self) {
+        self.life.over.send_replace(true);
+        for task in self
+            .tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
+            task.abort();
+        }
+    }
+}
+
+/// Waits between tries: 20 ms, doubled up to a second, with jitter.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff(u32);
+
+impl Backoff {
+    pub(crate) fn next(&mut self) -> Duration {
+        let base = 20_u64 << self.0.min(6);
+        self.0 = self.0.saturating_add(1);
+        Duration::from_millis((base.min(1_000) * fastrand::u64(50..=100)) / 100)
+    }
+
+    /// Waits, at most until the end of the connection.
+    pub(crate) async fn wait(&mut self, life: &Life) {
+        tokio::select! {
+            () = tokio::time::sleep(self.next()) => {}
+            () = life.ended() => {}
+        }
+    }
+}
+
+/// Whoever uses the connection holds one; with the last of them its tasks end.
+#[derive(Debug)]
+pub(crate) struct Anchor(pub(crate) Arc<Core>);
+
+impl Drop for Anchor {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
+}

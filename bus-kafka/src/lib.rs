@@ -1,0 +1,31 @@
+//! The bus over Kafka: one Kafka topic per root token, one consumer group per durable subscription.
+//!
+//! Brokers from 3.7 on, without ZooKeeper. What Kafka has not, the bus keeps in the metadata of commits: acks
+//! in any order, attempts, delays. `docs/wire/kafka.md` describes every topic, header and commit.
+
+mod admin;
+mod broadcast;
+mod bus;
+mod config;
+mod core;
+mod dead_letters;
+mod error;
+mod gather;
+mod health;
+mod interest;
+mod limits;
+mod member;
+mod names;
+mod publish;
+mod registry;
+mod request;
+mod respond;
+mod settle;
+mod start;
+mod subscribe;
+mod sys;
+mod topics;
+mod wire;
+
+pub use bus::{KafkaBus, open};
+pub use config::{Config, Login, Mechanism, Tls};

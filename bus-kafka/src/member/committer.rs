@@ -1,0 +1,180 @@
+//! The thread that commits: one commit at a time for everything that has changed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bus_api::{Error, ErrorKind};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::partition::Snapshot;
+use super::poll::Context;
+use super::shared::Shared;
+use crate::error::{code_of, from_number, is_final};
+use crate::sys::{Commit, Element};
+
+/// The least time between two commits: what gathers acks.
+const SPACING: Duration = Duration::from_millis(5);
+/// The least time after a commit that failed.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// How often a waiting thread looks whether it is still wanted.
+const STEP: Duration = Duration::from_millis(100);
+
+/// What is in one commit.
+struct Piece {
+    epoch: u64,
+    snapshot: Snapshot,
+    covered: i64,
+}
+
+/// Runs until the member leaves.
+pub(super) fn run(shared: &Shared, consumer: &Arc<BaseConsumer<Context>>) {
+    while !consumer.context().is_halted() && !shared.core.life.is_over() {
+        {
+            let inner = shared.lock();
+            if !inner.is_dirty() {
+                drop(shared.wait_for_work(inner, STEP));
+                continue;
+            }
+        }
+        let began = Instant::now();
+        let ok = commit(shared, consumer, |part_is_dirty, _| part_is_dirty, false);
+        let spacing = if ok { SPACING } else { AFTER_FAILURE };
+        std::thread::sleep(spacing.saturating_sub(began.elapsed()));
+    }
+}
+
+/// Commits the partitions that `chosen` picks by being dirty and by epoch; `false`: something failed and stays
+/// to be committed. With `release`, nothing more is handed out of them.
+pub(super) fn commit(
+    shared: &Shared,
+    consumer: &BaseConsumer<Context>,
+    chosen: impl Fn(bool, u64) -> bool,
+    release: bool,
+) -> bool {
+    let most = shared.core.limits().metadata;
+    let (mut pieces, mut items) = (Vec::new(), Vec::new());
+    {
+        let mut inner = shared.lock();
+        for part in inner.parts.values_mut() {
+            if !chosen(part.dirty, part.epoch) {
+                continue;
+            }
+            let snapshot = part.snapshot(release || part.revoked.is_some());
+            let (metadata, covered) = snapshot.statement.encode(most, SystemTime::now());
+            items.push(Element {
+                topic: part.topic.clone(),
+                partition: part.partition,
+                offset: snapshot.statement.base,
+                metadata: metadata.into_bytes(),
+                error: 0,
+            });
+            pieces.push(Piece {
+                epoch: part.epoch,
+                covered,
+                snapshot,
+            });
+        }
+    }
+    if items.is_empty() {
+        return true;
+    }
+    let mut answer = send(shared, consumer, &items);
+    if items.len() > 1 && matches!(&answer, Err(failed) if is_about_one(failed)) {
+        // One partition makes all look failed: each alone.
+        let each = items
+            .iter()
+            .map(|item| send(shared, consumer, std::slice::from_ref(item)))
+            .map(|answer| answer.err())
+            .collect::<Vec<_>>();
+        answer = Ok(each);
+    }
+    conclude(shared, &pieces, answer)
+}
+
+/// One error, or none, for each item.
+fn send(
+    shared: &Shared,
+    consumer: &BaseConsumer<Context>,
+    items: &[Element],
+) -> Result<Vec<Option<Error>>, Error> {
+    let commit = Commit::send(consumer, items)?;
+    // It may take effect until it is answered, so nothing else is committed before.
+    let answer = loop {
+        if let Some(answer) = commit.wait(STEP) {
+            break answer?;
+        }
+        if shared.core.life.is_over() {
+            return Err(crate::error::closed());
+        }
+    };
+    let each: Vec<Option<Error>> = items
+        .iter()
+        .map(|item| {
+            answer
+                .iter()
+                .find(|other| other.topic == item.topic && other.partition == item.partition)
+                .filter(|other| other.error != 0)
+                .map(|other| from_number(other.error))
+        })
+        .collect();
+    match each.iter().flatten().next() {
+        Some(first) if items.len() > 1 => Err(first.clone()),
+        _ => Ok(each),
+    }
+}
+
+/// Whether the error may be that of a single partition, which the client library reports for all of them.
+fn is_about_one(failed: &Error) -> bool {
+    matches!(
+        code_of(failed),
+        Some(
+            RDKafkaErrorCode::OffsetMetadataTooLarge
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopicId
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+        )
+    )
+}
+
+fn conclude(
+    shared: &Shared,
+    pieces: &[Piece],
+    answer: Result<Vec<Option<Error>>, Error>,
+) -> bool {
+    let mut ok = true;
+    let mut fatal = None;
+    let mut inner = shared.lock();
+    for (index, piece) in pieces.iter().enumerate() {
+        let Some(part) = inner.parts.get_mut(&piece.epoch) else {
+            continue;
+        };
+        let failed = match &answer {
+            Ok(each) => each.get(index).cloned().flatten(),
+            Err(failed) => Some(failed.clone()),
+        };
+        match failed {
+            None => part.committed(&piece.snapshot, piece.covered),
+            Some(failed) => {
+                ok = false;
+                part.dirty = true;
+                tracing::debug!(
+                    group = %shared.group, partition = part.partition, error = %failed,
+                    "a commit failed and is tried again"
+                );
+                if is_final(&failed) && failed.kind() != ErrorKind::Closed {
+                    fatal = Some(failed);
+                }
+            }
+        }
+    }
+    drop(inner);
+    shared.receiver.notify_one();
+    if ok {
+        shared.core.life.reached();
+    }
+    if let Some(fatal) = fatal {
+        shared.fail(fatal);
+    }
+    ok
+}

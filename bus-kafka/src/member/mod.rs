@@ -1,0 +1,235 @@
+//! One live participant of a durable subscription: two threads, and the halves that the core holds.
+
+mod committer;
+pub(crate) mod metadata;
+mod partition;
+mod poll;
+mod shared;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bus_api::{ErrorKind, Inflow, Receiver, Result};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio::time::Instant;
+
+use self::poll::Context;
+pub(crate) use self::shared::{Inner, Shared, Stage};
+use self::shared::Look;
+use crate::bus::Leave;
+use crate::core::{Anchor, Core};
+use crate::error::{closed, error, from_client};
+use crate::registry::millis;
+
+/// Heartbeats: a rebalance is noticed that late.
+const HEARTBEAT: Duration = Duration::from_millis(300);
+/// How often a member that waits for a reset looks for its end.
+const STEP: Duration = Duration::from_millis(50);
+
+/// Starts the threads of a member that is subscribed to what `shared` says.
+///
+/// # Errors
+/// `InvalidConfig` for properties that the client library refuses.
+pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
+    // So that a wrong property is found here.
+    let first = consumer(shared)?;
+    let shared = Arc::clone(shared);
+    std::thread::Builder::new()
+        .name("bus-kafka-member".to_owned())
+        .spawn(move || live(&shared, first))
+        .map(drop)
+        .map_err(|native| {
+            error(ErrorKind::Internal, "no thread can be started").caused_by(native)
+        })
+}
+
+fn consumer(shared: &Arc<Shared>) -> Result<Arc<BaseConsumer<Context>>> {
+    let config = &shared.core.config;
+    let session = shared.session;
+    let mut client = config.client();
+    client
+        .set("group.id", &shared.group)
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed")
+        .set("session.timeout.ms", session.as_millis().to_string())
+        .set("heartbeat.interval.ms", (session / 4).min(HEARTBEAT).as_millis().to_string())
+        .set("max.poll.interval.ms", session.as_millis().max(300_000).to_string())
+        .set("topic.metadata.refresh.interval.ms", "5000")
+        .set("fetch.queue.backoff.ms", "10")
+        .set("queued.max.messages.kbytes", "8192");
+    config.finish(&mut client);
+    let context = Context::new(shared);
+    client
+        .create_with_context(context)
+        .map(Arc::new)
+        .map_err(|native| from_client(&native))
+}
+
+/// The life of a member: joining, and joining anew after a reset, until it leaves.
+fn live(shared: &Arc<Shared>, first: Arc<BaseConsumer<Context>>) {
+    let mut next = Some(first);
+    loop {
+        let joining = match next.take() {
+            Some(consumer) => Ok(consumer),
+            None => consumer(shared),
+        };
+        let consumer = match joining {
+            Ok(consumer) => consumer,
+            Err(failed) => {
+                shared.fail(failed);
+                break;
+            }
+        };
+        shared.todo().topics = Some(shared.topics());
+        let committer = {
+            let (shared, consumer) = (Arc::clone(shared), Arc::clone(&consumer));
+            std::thread::Builder::new()
+                .name("bus-kafka-commit".to_owned())
+                .spawn(move || committer::run(&shared, &consumer))
+        };
+        poll::run(shared, &consumer);
+        consumer.context().halt();
+        if let Ok(committer) = committer {
+            // A thread that panicked has nothing to tell.
+            let _ = committer.join();
+        }
+        let rejoins = {
+            let mut todo = shared.todo();
+            todo.assigned.clear();
+            todo.revoked.clear();
+            std::mem::take(&mut todo.rejoin)
+        };
+        let goes_on =
+            rejoins && shared.stage() < Stage::Leaving && !shared.core.life.is_over();
+        if goes_on {
+            let mut inner = shared.lock();
+            inner.lose_all();
+            drop(inner);
+            shared.receiver.notify_one();
+        } else if !shared.core.life.is_over() {
+            committer::commit(shared, &consumer, |_, _| true, true);
+        }
+        drop(consumer);
+        if !goes_on {
+            break;
+        }
+        wait_for_reset(shared);
+    }
+    shared.lock().clear();
+    shared.advance(Stage::Ended);
+    shared.receiver.notify_one();
+}
+
+/// Waits until the order that made the member leave was carried out, or its giver has died.
+fn wait_for_reset(shared: &Shared) {
+    while shared.stage() < Stage::Leaving && !shared.core.life.is_over() {
+        let waits = shared.core.registry.look(|contents| {
+            match contents.subscriptions.get(&shared.group) {
+                Some(Ok(stored)) => stored
+                    .reset
+                    .as_ref()
+                    .is_some_and(|reset| !reset.done && millis(SystemTime::now()) < reset.until),
+                _ => false,
+            }
+        });
+        if !waits {
+            return;
+        }
+        std::thread::sleep(STEP);
+    }
+}
+
+/// The receiving half.
+pub(crate) struct MemberReceiver {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) _handle: Arc<Handle>,
+}
+
+#[async_trait]
+impl Receiver for MemberReceiver {
+    async fn receive(&mut self, max: usize) -> Result<Inflow> {
+        loop {
+            let woken = self.shared.receiver.notified();
+            let look = {
+                let mut inner = self.shared.lock();
+                if self.shared.core.life.is_over() {
+                    return Err(closed());
+                }
+                if let Some(ended) = &inner.ended {
+                    return Err(ended.clone());
+                }
+                if self.shared.stage() >= Stage::Leaving {
+                    return Err(closed());
+                }
+                let look = inner.look(max);
+                if inner.is_dirty() {
+                    self.shared.work.notify_all();
+                }
+                look
+            };
+            match look {
+                Look::Found(inflow) => return Ok(inflow),
+                Look::Nothing(until) => {
+                    let rested = async {
+                        match until {
+                            Some(until) => tokio::time::sleep_until(until).await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        () = woken => {}
+                        () = rested => {}
+                        () = self.shared.core.life.ended() => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Held by both halves: when both are dropped, the member leaves.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) _anchor: Arc<Anchor>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.advance(Stage::Leaving);
+    }
+}
+
+#[async_trait]
+impl Leave for Shared {
+    async fn leave(&self, deadline: Instant) -> Result<()> {
+        self.advance(Stage::Leaving);
+        self.receiver.notify_one();
+        self.work.notify_all();
+        let mut stage = self.stage.subscribe();
+        let ended = stage.wait_for(|stage| *stage == Stage::Ended);
+        tokio::select! {
+            _ = ended => Ok(()),
+            () = self.core.life.ended() => Err(closed()),
+            () = tokio::time::sleep_until(deadline) => Err(error(
+                ErrorKind::Timeout,
+                "the member had not left the group at the deadline; its session ends it",
+            )),
+        }
+    }
+}
+
+impl Core {
+    /// How positions name the log of a partition.
+    pub(crate) fn log_name(&self, topic: &str, partition: i32, id: u128) -> Arc<str> {
+        self.topics
+            .known(topic)
+            .filter(|known| known.id == id)
+            .and_then(|known| known.log(partition).cloned())
+            .unwrap_or_else(|| crate::topics::log_name(topic, partition, id))
+    }
+}

@@ -1,0 +1,285 @@
+//! Joining a durable subscription, and making it when it is new.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bus_api::{
+    ErrorKind, Group, Inbound, Pattern, Result, Scope, SubscriptionId, SubscriptionSpec,
+};
+use tokio::time::Instant;
+
+use crate::bus::{Leave, Leaving};
+use crate::core::{Anchor, Core};
+use crate::error::{closed, deleted, error, invalid_config};
+use crate::interest::Follower;
+use crate::member::metadata::Statement;
+use crate::member::{self, Handle, MemberReceiver, Shared, Stage};
+use crate::registry::{Stored, millis};
+use crate::settle::MemberSettler;
+use crate::start::{From, root_of};
+use crate::sys::{self, Element};
+use crate::topics::{Known, Purpose, incarnation};
+use crate::{broadcast, topics};
+
+/// How long joining a group may take beyond the session of a member that died.
+const JOINING: Duration = Duration::from_secs(15);
+
+pub(crate) async fn subscribe(
+    anchor: &Arc<Anchor>,
+    leaving: &Leaving,
+    spec: SubscriptionSpec,
+) -> Result<Inbound> {
+    let core = &anchor.0;
+    core.usable()?;
+    let session = session(core, spec.lease)?;
+    match spec.scope.clone() {
+        Scope::Broadcast => broadcast::subscribe(anchor, leaving, &spec).await,
+        Scope::Group(group) => durable(anchor, leaving, group, &spec, session).await,
+    }
+}
+
+/// The session of a member with this lease.
+fn session(core: &Core, lease: Duration) -> Result<Duration> {
+    let limits = core.limits();
+    if lease < limits.min_session {
+        return Err(invalid_config(format!(
+            "the lease is {lease:?}; the broker's `group.min.session.timeout.ms` is {:?}",
+            limits.min_session
+        )));
+    }
+    Ok(lease.min(limits.max_session))
+}
+
+async fn durable(
+    anchor: &Arc<Anchor>,
+    leaving: &Leaving,
+    group: Group,
+    spec: &SubscriptionSpec,
+    session: Duration,
+) -> Result<Inbound> {
+    let core = &anchor.0;
+    let id = SubscriptionId::new(group, spec.pattern.clone());
+    let name = core.names.group(&id);
+    core.prepare_logs(&spec.pattern).await?;
+    core.sync_registry().await?;
+    let logs = core.logs_of(&spec.pattern).await?;
+    let deletions = core.registry.look(|contents| contents.deletions(&name));
+    match core.registry.look(|contents| contents.subscriptions.get(&name).cloned()) {
+        Some(stored) => {
+            let stored = stored?;
+            if stored.subscription().as_ref() != Some(&id) {
+                return Err(error(
+                    ErrorKind::Internal,
+                    "two subscriptions have the same broker name; rename the group",
+                )
+                .with("subscription", &id));
+            }
+        }
+        None => create(core, &id, &name, spec, &logs).await?,
+    }
+    let shared = Shared::new(
+        core,
+        id,
+        name,
+        spec.order,
+        spec.max_in_flight,
+        session,
+        deletions,
+    );
+    shared.follow(&logs);
+    member::start(&shared)?;
+    let handle = Arc::new(Handle {
+        shared: Arc::clone(&shared),
+        _anchor: Arc::clone(anchor),
+    });
+    joined(&shared, session).await?;
+    let follower: std::sync::Weak<dyn Follower> =
+        Arc::downgrade(&(Arc::clone(&shared) as Arc<dyn Follower>));
+    core.add_follower(follower);
+    watch_orders(&shared);
+    let leaver: std::sync::Weak<dyn Leave> =
+        Arc::downgrade(&(Arc::clone(&shared) as Arc<dyn Leave>));
+    leaving.add(leaver);
+    Ok(Inbound {
+        receiver: Box::new(MemberReceiver {
+            shared: Arc::clone(&shared),
+            _handle: Arc::clone(&handle),
+        }),
+        settler: Arc::new(MemberSettler {
+            shared,
+            _handle: handle,
+        }),
+        lease: session,
+    })
+}
+
+/// Waits until the group has taken the member in.
+async fn joined(shared: &Arc<Shared>, session: Duration) -> Result<()> {
+    let mut stage = shared.stage.subscribe();
+    let patience = Instant::now() + session + JOINING;
+    let joined = stage.wait_for(|stage| *stage >= Stage::Joined);
+    let stage = tokio::select! {
+        stage = joined => stage.map_or(Stage::Ended, |stage| *stage),
+        () = shared.core.life.ended() => return Err(closed()),
+        () = tokio::time::sleep_until(patience) => {
+            return Err(error(
+                ErrorKind::Unavailable,
+                "the group has not taken the member in; its coordinator may be away",
+            ));
+        }
+    };
+    match stage {
+        Stage::Joining | Stage::Joined => Ok(()),
+        Stage::Leaving | Stage::Ended => {
+            Err(shared.lock().ended.clone().unwrap_or_else(closed))
+        }
+    }
+}
+
+/// Obeys what the registry says about the subscription.
+fn watch_orders(shared: &Arc<Shared>) {
+    let (core, weak) = (Arc::clone(&shared.core), Arc::downgrade(shared));
+    let group = shared.group.clone();
+    shared.core.spawn(async move {
+        let mut registry = core.registry.watch();
+        let mut obeyed = None;
+        loop {
+            let Some(shared) = weak.upgrade() else {
+                return;
+            };
+            if shared.stage() >= Stage::Leaving {
+                return;
+            }
+            let (deletions, stored) = core.registry.look(|contents| {
+                (
+                    contents.deletions(&group),
+                    contents.subscriptions.get(&group).cloned(),
+                )
+            });
+            if deletions != shared.deletions {
+                shared.fail(deleted());
+                return;
+            }
+            match stored {
+                Some(Err(newer)) => {
+                    shared.fail(newer);
+                    return;
+                }
+                Some(Ok(Stored {
+                    reset: Some(order), ..
+                })) if !order.done && obeyed.as_ref() != Some(&order.id) => {
+                    if millis(SystemTime::now()) < order.until {
+                        shared.todo().rejoin = true;
+                    }
+                    obeyed = Some(order.id);
+                }
+                _ => {}
+            }
+            drop(shared);
+            // The sender lives as long as `core`; the time-out ends the task of a member that is gone.
+            let _ = tokio::time::timeout(Duration::from_secs(1), registry.changed()).await;
+        }
+    });
+}
+
+/// Makes a subscription: its positions first, so that whoever finds it registered finds them.
+async fn create(
+    core: &Arc<Core>,
+    id: &SubscriptionId,
+    name: &str,
+    spec: &SubscriptionSpec,
+    logs: &[(String, Known)],
+) -> Result<()> {
+    let from = core.resolve(&spec.start, logs).await?;
+    match core.place(name, from).await {
+        // Somebody else has made it in the meantime and has joined.
+        Err(failed) if failed.kind() == ErrorKind::Fenced => {}
+        placed => placed?,
+    }
+    let stored = Stored {
+        group: id.group.to_string(),
+        pattern: id.pattern.to_string(),
+        reset: None,
+        dropped: 0,
+    };
+    core.register_subscription(name, &stored).await
+}
+
+impl Core {
+    /// Makes what a subscriber to `pattern` needs.
+    pub(crate) async fn prepare_logs(self: &Arc<Self>, pattern: &Pattern) -> Result<()> {
+        let registry = (self.names.registry(), Purpose::Registry);
+        let Some(root) = root_of(pattern) else {
+            return self.ensure(&[registry]).await.map(drop);
+        };
+        let log = (self.names.log(root), Purpose::Log);
+        match self.ensure(&[registry.clone(), log]).await {
+            // The log is waited for, but not the registry.
+            Err(failed) if failed.kind() == ErrorKind::NotFound => {
+                self.ensure(&[registry]).await.map(drop)
+            }
+            done => done.map(drop),
+        }
+    }
+
+    /// Puts a group that has no members to these offsets.
+    ///
+    /// # Errors
+    /// `Fenced` when it has members.
+    pub(crate) async fn place(self: &Arc<Self>, group: &str, from: Vec<From>) -> Result<()> {
+        let most = self.limits().metadata;
+        let mut items: Vec<Element> = from
+            .into_iter()
+            .map(|from| {
+                let statement = Statement::plain(incarnation(from.id), from.offset);
+                let (metadata, _) = statement.encode(most, SystemTime::now());
+                Element {
+                    topic: from.topic,
+                    partition: from.partition,
+                    offset: from.offset,
+                    metadata: metadata.into_bytes(),
+                    error: 0,
+                }
+            })
+            .collect();
+        // So that a group without logs is known to have existed.
+        items.push(Element {
+            topic: self.names.registry(),
+            partition: 0,
+            ..Element::default()
+        });
+        let group = group.to_owned();
+        self.ask(move |core, patience| {
+            sys::alter_group_offsets(core.client(), &group, &items, patience)
+        })
+        .await
+    }
+}
+
+impl Follower for Shared {
+    fn pattern(&self) -> &Pattern {
+        &self.id.pattern
+    }
+
+    fn follow(&self, logs: &[(String, Known)]) {
+        let mut names = vec![self.core.names.registry()];
+        match root_of(&self.id.pattern) {
+            Some(root) => names.push(self.core.names.log(root)),
+            None => names.extend(logs.iter().map(|(name, _)| name.clone())),
+        }
+        self.subscribe_to(names);
+        for (name, known) in logs {
+            let other = {
+                let mut inner = self.lock();
+                (0..known.partitions).any(|partition| {
+                    inner.part(name, partition).is_some_and(|part| {
+                        part.incarnation != topics::incarnation(known.id)
+                    })
+                })
+            };
+            if other {
+                self.todo().recreated.push((name.clone(), known.clone()));
+            }
+        }
+    }
+}

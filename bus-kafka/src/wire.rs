@@ -1,0 +1,96 @@
+//! Messages as Kafka records.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bus_api::cloudevents::{self, Decoded, Extent, Known, Style};
+use bus_api::{Message, Offset, Position, Result, Topic};
+use bytes::Bytes;
+use rdkafka::Timestamp;
+use rdkafka::message::{BorrowedMessage, Header, Message as _, OwnedHeaders};
+
+use crate::error::NAME;
+use crate::sys;
+
+/// A record that is to be written.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) topic: String,
+    pub(crate) partition: Option<i32>,
+    pub(crate) key: Option<Bytes>,
+    pub(crate) headers: OwnedHeaders,
+    /// `None` is a deletion in a compacted topic.
+    pub(crate) payload: Option<Bytes>,
+}
+
+impl Record {
+    /// The record of `message` in `topic`.
+    pub(crate) fn of(topic: String, message: &Message, extent: Extent) -> Self {
+        Self {
+            topic,
+            partition: None,
+            key: message.key.clone(),
+            headers: headers(message, extent),
+            payload: Some(message.payload.clone()),
+        }
+    }
+}
+
+/// The headers of `message`.
+pub(crate) fn headers(message: &Message, extent: Extent) -> OwnedHeaders {
+    // `insert` takes the list and gives it back.
+    let mut headers = Some(OwnedHeaders::new_with_capacity(8 + message.headers.len()));
+    cloudevents::write(message, Style::Kafka, extent, &mut |name, value| {
+        headers = headers.take().map(|headers| with(headers, name, value));
+    });
+    headers.unwrap_or_else(OwnedHeaders::new)
+}
+
+/// One more header.
+pub(crate) fn with(headers: OwnedHeaders, key: &str, value: &[u8]) -> OwnedHeaders {
+    headers.insert(Header {
+        key,
+        value: Some(value),
+    })
+}
+
+/// When the broker stored a record; the producer's time where the topic is set so.
+pub(crate) fn stored_at(timestamp: Timestamp) -> SystemTime {
+    timestamp
+        .to_millis()
+        .and_then(|millis| u64::try_from(millis).ok())
+        .and_then(|millis| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)))
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Where a record lies.
+pub(crate) fn position(log: &Arc<str>, offset: i64, stored_at: SystemTime) -> Position {
+    let offset = u64::try_from(offset).unwrap_or(0);
+    Position::new(Arc::clone(log), Offset(offset, 0), stored_at)
+}
+
+/// Reads a record. `root` is the topic of a message that names none.
+///
+/// # Errors
+/// `Unsupported` for a newer format.
+pub(crate) fn read(
+    record: &BorrowedMessage<'_>,
+    position: &Position,
+    root: &Topic,
+    extent: Extent,
+) -> Result<Decoded> {
+    let known = Known {
+        key: record.key().map(Bytes::copy_from_slice),
+        ..Known::at(position, root.clone(), NAME)
+    };
+    let payload = record.payload().map_or_else(Bytes::new, Bytes::copy_from_slice);
+    match sys::headers(record) {
+        Some(headers) => cloudevents::read(Style::Kafka, extent, headers, payload, &known),
+        None => {
+            let mut decoded =
+                cloudevents::read(Style::Kafka, extent, Vec::new(), payload, &known)?;
+            decoded.malformed = Some("the headers of the record cannot be read".into());
+            Ok(decoded)
+        }
+    }
+}

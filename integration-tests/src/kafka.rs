@@ -1,0 +1,328 @@
+//! Kafka, under test.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use bus_api::{BusUrl, Error, ErrorKind, Namespace, Result, Settings};
+use bus_conformance::{Connection, Control, Disturb, Factory, Foreign, Transport};
+use bus_kafka::{Config, KafkaBus};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::Mutex;
+
+use crate::brokers::{Broker, Kind, LocalOptions, Proxy};
+
+/// How long the test's own clients wait.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running Kafka, which all cases of a run share.
+#[derive(Debug)]
+pub struct KafkaFactory {
+    broker: Mutex<Broker>,
+    url: String,
+    why: String,
+    controls: Vec<Control>,
+    /// A subscription outlives the client that made it, so its way to the broker has to.
+    proxies: std::sync::Mutex<Vec<Arc<Proxy>>>,
+}
+
+impl KafkaFactory {
+    /// A local process, so that it can be killed at will.
+    ///
+    /// # Errors
+    /// There is none, and it could not be fetched.
+    pub async fn local() -> anyhow::Result<Self> {
+        Ok(Self::of(
+            Broker::local(Kind::Kafka, LocalOptions::default()).await?,
+        ))
+    }
+
+    /// Whatever the harness finds first.
+    ///
+    /// # Errors
+    /// Nothing was found.
+    pub async fn start() -> anyhow::Result<Self> {
+        if std::env::var_os(Kind::Kafka.url_variable()).is_some() {
+            return Ok(Self::of(Broker::start(Kind::Kafka).await?));
+        }
+        Self::local().await
+    }
+
+    fn of(mut broker: Broker) -> Self {
+        let mut controls = vec![
+            Control::Kill,
+            Control::Cut,
+            Control::Foreign,
+            Control::ForgeRequest,
+            Control::LoseLog,
+            Control::NewerRecord,
+            Control::Leftovers,
+        ];
+        if broker.process().is_some() {
+            controls.push(Control::Restart);
+        }
+        Self {
+            url: broker.url(),
+            why: broker.why().to_owned(),
+            broker: Mutex::new(broker),
+            controls,
+            proxies: std::sync::Mutex::default(),
+        }
+    }
+
+    fn host(&self) -> anyhow::Result<(String, u16)> {
+        let url: BusUrl = self.url.parse()?;
+        let host = url.hosts().first().context("no host")?;
+        Ok((host.host.clone(), host.port.unwrap_or(9092)))
+    }
+
+    fn address(&self) -> anyhow::Result<SocketAddr> {
+        let (host, port) = self.host()?;
+        let ip = match &*host {
+            "localhost" => "127.0.0.1".parse()?,
+            host => host.parse()?,
+        };
+        Ok(SocketAddr::new(ip, port))
+    }
+
+    /// The settings of the test's own clients.
+    fn raw(&self) -> Result<ClientConfig> {
+        let (host, port) = self.host().map_err(failed)?;
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", format!("{host}:{port}"));
+        Ok(client)
+    }
+
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
+        self.raw()?.create().map_err(failed)
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        format!("the test's own client: {error}"),
+    )
+}
+
+fn root(topic: &str) -> String {
+    let root = topic.split('.').next().unwrap_or(topic);
+    root.replace('-', "--").replace('_', "-u")
+}
+
+struct Wire {
+    bus: KafkaBus,
+    proxy: Arc<Proxy>,
+}
+
+#[async_trait]
+impl Disturb for Wire {
+    async fn kill(&self) {
+        // First the way: the client library would say good-bye.
+        self.proxy.cut();
+        self.bus.kill();
+    }
+
+    async fn cut(&self) {
+        self.proxy.cut();
+    }
+
+    async fn heal(&self) {
+        self.proxy.heal();
+    }
+}
+
+#[async_trait]
+impl Factory for KafkaFactory {
+    fn name(&self) -> String {
+        format!("kafka, {}", self.why)
+    }
+
+    fn transport(&self) -> Transport {
+        Transport::Kafka
+    }
+
+    fn controls(&self) -> &[Control] {
+        &self.controls
+    }
+
+    fn virtual_time(&self) -> bool {
+        false
+    }
+
+    async fn connect(&self, namespace: &Namespace, options: &[(&str, &str)]) -> Result<Connection> {
+        let (host, port) = self.host().map_err(failed)?;
+        let proxy = Proxy::before_kafka(self.address().map_err(failed)?, (&host, port))
+            .await
+            .map(Arc::new)
+            .map_err(failed)?;
+        self.proxies
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(Arc::clone(&proxy));
+        let mut url: BusUrl = format!("kafka://127.0.0.1:{}", proxy.port()).parse()?;
+        for (name, value) in options {
+            url.options_mut().set(*name, *value);
+        }
+        let mut settings = Settings::take(url.options_mut())?;
+        settings.namespace = namespace.clone();
+        let bus = KafkaBus::open(Config::from_url(url, settings)?).await?;
+        Ok(Connection {
+            bus: Arc::new(bus.clone()),
+            disturb: Arc::new(Wire { bus, proxy }),
+        })
+    }
+
+    async fn stop_broker(&self) -> Result<()> {
+        let mut broker = self.broker.lock().await;
+        let process = broker.process().ok_or_else(|| failed("no process"))?;
+        process.kill().map_err(failed)
+    }
+
+    async fn start_broker(&self) -> Result<()> {
+        let mut broker = self.broker.lock().await;
+        let process = broker.process().ok_or_else(|| failed("no process"))?;
+        process.restart().await.map_err(failed)
+    }
+
+    async fn publish_foreign(
+        &self,
+        namespace: &Namespace,
+        topic: &str,
+        message: Foreign,
+    ) -> Result<()> {
+        let mut headers = OwnedHeaders::new();
+        let mut add = |key: &str, value: &[u8]| {
+            let value = Some(value);
+            headers = headers.clone().insert(Header { key, value });
+        };
+        if topic.contains('.') {
+            add("bus-topic", topic.as_bytes());
+        }
+        let payload = match message {
+            Foreign::Plain { payload, headers } => {
+                for (name, value) in &headers {
+                    add(name, value.as_bytes());
+                }
+                payload
+            }
+            Foreign::Structured { json } => {
+                add("content-type", b"application/cloudevents+json");
+                json
+            }
+            Foreign::Malformed { payload } => {
+                add("ce_specversion", b"1.0");
+                add("ce_id", b"\xff\xfe");
+                payload
+            }
+            _ => return Err(failed("this kind of foreign message is not known")),
+        };
+        let log = format!("{namespace}.t.{}", root(topic));
+        let client = self.raw()?;
+        let written = tokio::task::spawn_blocking(move || {
+            let producer: BaseProducer = client.create().map_err(failed)?;
+            let record = BaseRecord::<[u8], [u8], ()>::to(&log)
+                .payload(&payload[..])
+                .headers(headers);
+            producer.send(record).map_err(|(error, _)| failed(error))?;
+            producer.flush(PATIENCE).map_err(failed)
+        });
+        written.await.map_err(failed)?
+    }
+
+    async fn forge_request(
+        &self,
+        namespace: &Namespace,
+        topic: &str,
+        wait: Duration,
+    ) -> Result<bool> {
+        // A reply that is not for a requester of this namespace could only go to another topic.
+        let secret = format!("{namespace}.t.forged");
+        let requests = format!("{namespace}.q.0");
+        let client = self.raw()?;
+        let topic = topic.to_owned();
+        let sent = tokio::task::spawn_blocking(move || {
+            let producer: BaseProducer = client.create().map_err(failed)?;
+            let mut headers = OwnedHeaders::new();
+            let address = format!("{secret}/0/00000000000000000000000000000000");
+            for (key, value) in [
+                ("bus-reply-to", &*address),
+                ("bus-timeout", "10000"),
+                ("ce_specversion", "1.0"),
+                ("ce_id", "forged"),
+                ("ce_source", "forger"),
+                ("ce_type", "conformance.question"),
+                ("bus-format", "1"),
+                ("bus-topic", &*topic),
+                ("content-type", "application/json"),
+            ] {
+                let value = Some(value);
+                headers = headers.insert(Header { key, value });
+            }
+            let record = BaseRecord::<[u8], [u8], ()>::to(&requests)
+                .payload(&b"{\"number\":1}"[..])
+                .headers(headers);
+            producer.send(record).map_err(|(error, _)| failed(error))?;
+            producer.flush(PATIENCE).map_err(failed)?;
+            let mut client = client.clone();
+            let consumer: BaseConsumer = client
+                .set("group.id", "forger")
+                .set("auto.offset.reset", "earliest")
+                .create()
+                .map_err(failed)?;
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&secret, 0, Offset::Beginning)
+                .map_err(failed)?;
+            consumer.assign(&list).map_err(failed)?;
+            let until = std::time::Instant::now() + wait;
+            while std::time::Instant::now() < until {
+                if let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) {
+                    return Ok::<bool, Error>(message.offset() >= 0);
+                }
+            }
+            Ok(false)
+        });
+        sent.await.map_err(failed)?
+    }
+
+    async fn lose_subscription(&self, _: &Namespace, _: &str, _: &str) -> Result<()> {
+        Err(failed(
+            "Kafka removes nothing of a group that has live members",
+        ))
+    }
+
+    async fn lose_log(&self, namespace: &Namespace, topic: &str) -> Result<()> {
+        let log = format!("{namespace}.t.{}", root(topic));
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let results = self
+            .admin()?
+            .delete_topics(&[&log], &options)
+            .await
+            .map_err(failed)?;
+        for result in results {
+            result.map_err(|(name, code)| failed(format!("{name}: {code}")))?;
+        }
+        Ok(())
+    }
+
+    async fn store_newer_records(
+        &self,
+        _namespace: &Namespace,
+        _group: &str,
+        _pattern: &str,
+    ) -> Result<()> {
+        Err(failed("not yet"))
+    }
+
+    async fn leftovers(&self, _namespace: &Namespace) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+}
