@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bus_api::{Error, ErrorKind, Notice, Notices, Result};
+use bus_api::{Error, ErrorKind, Notice, Notices, Result, SubscriptionId};
 use rdkafka::admin::AdminClient;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::dead_letters::DeadLetters;
 use crate::error::{closed, error, from_client, is_final};
 use crate::interest::Followers;
 use crate::limits::Limits;
@@ -128,6 +129,7 @@ pub(crate) struct Core {
     pub(crate) registry: Registry,
     pub(crate) publisher: OnceLock<Publisher>,
     pub(crate) followers: Followers,
+    pub(crate) dead: DeadLetters,
     admin: Aside<AdminClient<Link>>,
     limits: OnceLock<Limits>,
     tasks: Mutex<Vec<AbortHandle>>,
@@ -157,6 +159,7 @@ impl Core {
             registry: Registry::default(),
             publisher: OnceLock::new(),
             followers: Followers::default(),
+            dead: DeadLetters::default(),
             limits: OnceLock::new(),
             tasks: Mutex::default(),
             admin: Aside::new(admin),
@@ -182,6 +185,14 @@ impl Core {
     pub(crate) fn max_payload(&self) -> usize {
         let fits = self.limits().message.saturating_sub(Config::HEADERS);
         self.config.max_payload.map_or(fits, |most| most.min(fits))
+    }
+
+    /// Retention has dropped messages before a subscription had settled them.
+    pub(crate) fn note_dropped(&self, subscription: &SubscriptionId, messages: u64) {
+        self.life.notices.report(Notice::Dropped {
+            subscription: subscription.clone(),
+            messages,
+        });
     }
 
     /// Waits for the brokers until `deadline`, and asks them for their limits.

@@ -79,8 +79,10 @@ pub(crate) fn read(
     root: &Topic,
     extent: Extent,
 ) -> Result<Decoded> {
+    // With everything among the headers, the record's key is the bus's own.
+    let key = record.key().filter(|_| extent == Extent::Usual);
     let known = Known {
-        key: record.key().map(Bytes::copy_from_slice),
+        key: key.map(Bytes::copy_from_slice),
         ..Known::at(position, root.clone(), NAME)
     };
     let payload = record.payload().map_or_else(Bytes::new, Bytes::copy_from_slice);

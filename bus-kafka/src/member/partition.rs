@@ -87,6 +87,8 @@ pub(crate) struct Part {
     width: i64,
     /// The lowest unsettled offset as the broker knows it.
     committed_base: i64,
+    /// The first that was never handed out, as the broker knows it.
+    committed_next: i64,
     /// The member has that many.
     pub(crate) out: usize,
     /// It goes to another member then, at the latest.
@@ -139,6 +141,7 @@ impl Part {
             restored: statement.listed,
             width: width.clamp(LEAST_GRANT, MOST_GRANT),
             committed_base: statement.base,
+            committed_next: statement.next,
             out: 0,
             revoked: None,
             dirty: false,
@@ -361,10 +364,7 @@ impl Part {
 
     /// Whether more has passed than was committed; asked now and then.
     pub(crate) fn note_progress(&mut self) -> bool {
-        let base = self.base();
-        if base > self.committed_base && !self.dirty {
-            self.dirty = true;
-        }
+        self.dirty |= self.base() > self.committed_base || self.next() > self.committed_next;
         self.dirty
     }
 
@@ -404,6 +404,7 @@ impl Part {
     pub(crate) fn committed(&mut self, snapshot: &Snapshot, covered: i64) {
         self.granted = self.granted.max(snapshot.statement.granted);
         self.committed_base = snapshot.statement.base;
+        self.committed_next = snapshot.statement.next;
         self.waiters.retain(|waiter| {
             let done = waiter.seq <= snapshot.seq && waiter.offset < covered;
             if done {

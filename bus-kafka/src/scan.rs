@@ -1,0 +1,161 @@
+//! Looking at messages without taking them: how many of a stretch concern a subscription, and how old they
+//! are.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bus_api::cloudevents::Extent;
+use bus_api::{Pattern, Result, Topic};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::broadcast::outside_of_groups;
+use crate::core::{Core, Link};
+use crate::error::from_client;
+use crate::member::metadata::Kept;
+use crate::sys::{self, Aside};
+use crate::wire;
+
+/// Records that are looked at, at most; the rest is taken to be like them.
+const MOST: u64 = 20_000;
+/// How long a record is waited for before looking at the clock.
+const STEP: Duration = Duration::from_millis(50);
+
+/// What a subscription has not settled of one partition.
+#[derive(Clone, Debug)]
+pub(crate) struct Stretch {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    /// Unsettled below `next`.
+    pub(crate) listed: BTreeMap<i64, Kept>,
+    /// From here on everything is unsettled.
+    pub(crate) next: i64,
+    pub(crate) end: i64,
+    /// All of it concerns the subscription, so that one record is enough.
+    pub(crate) whole: bool,
+}
+
+impl Stretch {
+    fn first(&self) -> i64 {
+        let listed = self.listed.first_key_value().map(|(offset, _)| *offset);
+        listed.unwrap_or(self.next).min(self.next)
+    }
+
+    /// Offsets that count if they concern the subscription.
+    pub(crate) fn len(&self) -> u64 {
+        let rest = u64::try_from(self.end - self.next).unwrap_or(0);
+        self.listed.len() as u64 + rest
+    }
+
+    fn counts(&self, offset: i64) -> bool {
+        offset >= self.next || self.listed.contains_key(&offset)
+    }
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) lag: u64,
+    pub(crate) pending: u64,
+    pub(crate) oldest: Option<SystemTime>,
+}
+
+impl Core {
+    /// Counts what of `stretches` matches `pattern`.
+    pub(crate) async fn scan(
+        self: &Arc<Self>,
+        pattern: &Pattern,
+        stretches: Vec<Stretch>,
+    ) -> Result<Found> {
+        let stretches: Vec<Stretch> = stretches
+            .into_iter()
+            .filter(|stretch| stretch.len() > 0 && stretch.first() < stretch.end)
+            .collect();
+        if stretches.is_empty() {
+            return Ok(Found::default());
+        }
+        let pattern = pattern.clone();
+        self.block(move |core| scan(core, &pattern, &stretches)).await
+    }
+}
+
+fn scan(core: &Core, pattern: &Pattern, stretches: &[Stretch]) -> Result<Found> {
+    let mut client = outside_of_groups(core);
+    client.set("enable.partition.eof", "true");
+    core.config.finish(&mut client);
+    let consumer: BaseConsumer<Link> = client
+        .create_with_context(core.link())
+        .map_err(|native| from_client(&native))?;
+    let consumer = Aside::new(consumer);
+    let mut list = TopicPartitionList::new();
+    let mut open: HashMap<(&str, i32), &Stretch> = HashMap::new();
+    for stretch in stretches {
+        let from = Offset::Offset(stretch.first());
+        list.add_partition_offset(&stretch.topic, stretch.partition, from)
+            .map_err(|native| from_client(&native))?;
+        open.insert((&stretch.topic, stretch.partition), stretch);
+    }
+    consumer
+        .assign(&list)
+        .map_err(|native| from_client(&native))?;
+    let mut found = Found::default();
+    let mut seen = 0;
+    let until = Instant::now() + core.config.patience();
+    while !open.is_empty() && seen < MOST && Instant::now() < until {
+        let record = match consumer.poll(STEP) {
+            Some(Ok(record)) => record,
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                // Deletions at the end leave nothing to be read.
+                open.retain(|(topic, partition), stretch| {
+                    let known = sys::known_end(&*consumer, topic, *partition);
+                    known.is_none_or(|known| known < stretch.end)
+                });
+                continue;
+            }
+            Some(Err(_)) | None => continue,
+        };
+        let of_record = open.iter().find(|((topic, partition), _)| {
+            *topic == record.topic() && *partition == record.partition()
+        });
+        let Some((key, stretch)) = of_record.map(|(key, stretch)| (*key, *stretch)) else {
+            continue;
+        };
+        seen += 1;
+        let stored_at = wire::stored_at(record.timestamp());
+        if stretch.counts(record.offset()) && concerns(core, pattern, &record) {
+            found.oldest = Some(found.oldest.map_or(stored_at, |known| known.min(stored_at)));
+            if stretch.whole {
+                found.lag += stretch.len();
+                found.pending += stretch.listed.len() as u64;
+                open.remove(&key);
+                continue;
+            }
+            found.lag += 1;
+            found.pending += u64::from(record.offset() < stretch.next);
+        }
+        if record.offset() + 1 >= stretch.end {
+            open.remove(&key);
+        }
+    }
+    // What was not looked at is taken to concern the subscription.
+    for stretch in open.values() {
+        if seen >= MOST {
+            found.lag += stretch.len();
+        }
+    }
+    Ok(found)
+}
+
+fn concerns(core: &Core, pattern: &Pattern, record: &rdkafka::message::BorrowedMessage<'_>) -> bool {
+    let root = core.names.root(record.topic());
+    let Some(root) = root.and_then(|root| Topic::new(root).ok()) else {
+        return false;
+    };
+    let stored_at = wire::stored_at(record.timestamp());
+    let position = wire::position(&record.topic().into(), record.offset(), stored_at);
+    wire::read(record, &position, &root, Extent::Usual)
+        .map_or(true, |decoded| pattern.matches(&decoded.message.topic))
+}
