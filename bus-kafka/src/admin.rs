@@ -112,7 +112,7 @@ impl Admin for KafkaBus {
         let core = &self.core;
         core.usable()?;
         let (group, _) = core.stored(subscription).await?;
-        if !force && core.members(&[group.clone()]).await? != [0] {
+        if !force && core.members(std::slice::from_ref(&group)).await? != [0] {
             return Err(has_members(subscription));
         }
         core.remove_subscription(&group).await?;
@@ -254,7 +254,10 @@ impl Core {
             let mut stretches = Vec::new();
             for (topic, known) in &logs {
                 let root = self.names.root(topic).unwrap_or_default();
-                let mut own = topics.iter().filter(|topic| topic.root() == root).peekable();
+                let mut own = topics
+                    .iter()
+                    .filter(|topic| topic.root() == root)
+                    .peekable();
                 let whole = own.peek().is_some() && own.all(|topic| id.pattern.matches(topic));
                 for partition in 0..known.partitions {
                     let key = (topic.clone(), partition);

@@ -15,7 +15,7 @@ use crate::core::{Anchor, Core};
 use crate::error::{NAME, closed, error};
 use crate::publish::Publisher;
 use crate::request::Requester;
-use crate::{respond, subscribe};
+use crate::{respond, retention, subscribe};
 
 /// A connection to a bus over Kafka.
 #[derive(Clone, Debug)]
@@ -69,9 +69,11 @@ impl KafkaBus {
     /// Connects, and waits for a broker at most `connect_timeout`; with `connect_lazily` not at all.
     ///
     /// # Errors
-    /// `Unavailable` when no broker answered in time; at once `Unauthenticated` for wrong credentials and
-    /// `InvalidConfig` for properties that the client library refuses.
+    /// `Unavailable` when no broker answered in time; at once `Unauthenticated` for wrong credentials,
+    /// `InvalidConfig` for properties that the client library refuses, and `Unsupported` for limits that
+    /// would have to reject messages.
     pub async fn open(config: Config) -> Result<Self> {
+        retention::check(&config.settings.retention)?;
         let lazily = config.settings.connect_lazily;
         let deadline = Instant::now() + config.settings.connect_timeout;
         let core = Core::new(config)?;
@@ -89,6 +91,7 @@ impl KafkaBus {
             core.reach(deadline).await?;
         }
         Publisher::start(&core)?;
+        retention::start(&core);
         Ok(Self {
             requester: Requester::new(&core),
             leaving: Leaving::default(),
@@ -169,9 +172,9 @@ impl Bus for KafkaBus {
         let leaving = all.iter().map(|who| who.leave(deadline));
         let left = futures_util::future::join_all(leaving).await;
         let flushed = match self.core.publisher.get() {
-            Some(publisher) => {
-                tokio::time::timeout_at(deadline, publisher.flush()).await.is_ok()
-            }
+            Some(publisher) => tokio::time::timeout_at(deadline, publisher.flush())
+                .await
+                .is_ok(),
             None => true,
         };
         self.core.kill();

@@ -202,7 +202,9 @@ impl Config {
 
     /// How long one question to the broker may take.
     pub(crate) fn patience(&self) -> Duration {
-        self.settings.connect_timeout.max(Duration::from_millis(500))
+        self.settings
+            .connect_timeout
+            .max(Duration::from_millis(500))
     }
 }
 
@@ -240,7 +242,9 @@ fn take_tls(options: &mut Options) -> Result<Option<Tls>> {
     }
     let named = tls != Tls::default();
     if named && wanted == Some(false) {
-        return Err(invalid_config("option `tls` is off and others of TLS are given"));
+        return Err(invalid_config(
+            "option `tls` is off and others of TLS are given",
+        ));
     }
     let on = named || wanted == Some(true);
     if on && !cfg!(feature = "tls") {
@@ -286,7 +290,8 @@ mod tests {
     #[test]
     fn a_url_says_where_and_what() {
         let config =
-            read("kafka://u:p@h,i:1?partitions=6&namespace=a&kafka.linger.ms=3&sasl=plain").unwrap();
+            read("kafka://u:p@h,i:1?partitions=6&namespace=a&kafka.linger.ms=3&sasl=plain")
+                .unwrap();
         assert_eq!(config.servers, ["h:9092", "i:1"]);
         assert_eq!(config.partitions, 6);
         assert_eq!(config.properties["linger.ms"], "3");

@@ -10,6 +10,7 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataBroker;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -24,6 +25,9 @@ use crate::publish::Publisher;
 use crate::registry::Registry;
 use crate::sys::Aside;
 use crate::topics::Topics;
+
+/// How many times as long as one question may take the brokers are asked.
+const PERSISTENCE: u32 = 5;
 
 /// Whether the connection lives, and whether the brokers are in reach.
 #[derive(Debug)]
@@ -101,9 +105,7 @@ impl ClientContext for Link {
     fn error(&self, native: KafkaError, reason: &str) {
         tracing::debug!(error = %native, reason, "the Kafka client reports an error");
         match native.rdkafka_error_code() {
-            Some(
-                RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed,
-            ) => {
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
                 let mut refused = self
                     .0
                     .refused
@@ -207,7 +209,7 @@ impl Core {
                     core.client()
                         .fetch_metadata(Some(&core.names.registry()), STEP)
                         .map_err(|native| from_client(&native))
-                        .map(|found| found.brokers().first().map(|broker| broker.id()))
+                        .map(|found| found.brokers().first().map(MetadataBroker::id))
                 })
                 .await;
             if let Some(refused) = self.life.refused() {
@@ -252,13 +254,13 @@ impl Core {
             .unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Runs a question that blocks; again while the brokers cannot serve, as long as one may take.
+    /// Runs a question that blocks; again while the brokers cannot serve, for a while.
     pub(crate) async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         question: impl Fn(&Self, Duration) -> Result<T> + Clone + Send + 'static,
     ) -> Result<T> {
         let patience = self.config.patience();
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + patience * PERSISTENCE;
         let mut backoff = Backoff::default();
         loop {
             self.usable()?;

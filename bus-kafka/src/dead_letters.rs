@@ -36,7 +36,6 @@ type Place = (u64, String, i64);
 /// What is known of an entry.
 #[derive(Clone, Copy, Debug)]
 struct Item {
-    id: DeadLetterId,
     millis: u64,
     /// The last record of it; the first one is its place, as long as it is not compacted away.
     last: i64,
@@ -49,8 +48,6 @@ struct Index {
     consumer: Aside<BaseConsumer<Link>>,
     /// Everything before was read.
     next: i64,
-    /// Where the consumer is; `None`: nowhere.
-    at: Option<i64>,
     items: BTreeMap<i64, Item>,
     offsets: HashMap<DeadLetterId, i64>,
 }
@@ -78,27 +75,22 @@ impl Index {
             known,
             consumer: Aside::new(consumer),
             next: 0,
-            at: None,
             items: BTreeMap::new(),
             offsets: HashMap::new(),
         })
     }
 
-    fn go_to(&mut self, offset: i64) -> Result<()> {
-        if self.at == Some(offset) {
-            return Ok(());
-        }
+    /// Always anew, so that nothing is left in the client's buffer from before.
+    fn go_to(&self, offset: i64) -> Result<()> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.topic, 0, Offset::Offset(offset))
             .and_then(|()| self.consumer.assign(&list))
-            .map_err(|native| from_client(&native))?;
-        self.at = Some(offset);
-        Ok(())
+            .map_err(|native| from_client(&native))
     }
 
     /// Reads records from `from` on and before `end`, until `take` says that it is enough.
     fn read(
-        &mut self,
+        &self,
         from: i64,
         end: i64,
         patience: Duration,
@@ -109,15 +101,12 @@ impl Index {
         }
         self.go_to(from)?;
         let until = std::time::Instant::now() + patience;
-        // Until it is known where the consumer is.
-        self.at = None;
         loop {
             match self.consumer.poll(STEP) {
                 Some(Ok(record)) => {
                     let offset = record.offset();
                     let goes_on = take(&record)?;
                     if !goes_on || offset + 1 >= end {
-                        self.at = Some(offset + 1);
                         return Ok(());
                     }
                 }
@@ -172,7 +161,7 @@ impl Index {
                 }
                 (None, true) => {
                     let last = offset;
-                    self.items.insert(offset, Item { id, millis, last });
+                    self.items.insert(offset, Item { millis, last });
                     self.offsets.insert(id, offset);
                 }
                 (None, false) => {}
@@ -319,7 +308,9 @@ impl Core {
         let mut all = self.dead.0.lock().await;
         let mut indexes = Vec::new();
         for (topic, known) in logs {
-            let current = all.get(&topic).filter(|index| lock(index).known.id == known.id);
+            let current = all
+                .get(&topic)
+                .filter(|index| lock(index).known.id == known.id);
             let index = match current {
                 Some(index) => Arc::clone(index),
                 None => {
@@ -424,9 +415,10 @@ impl DeadLetterStore for KafkaBus {
             let mut places: BTreeMap<Place, usize> = BTreeMap::new();
             for (number, index) in indexes.iter().enumerate() {
                 let index = lock(index);
-                let from_here = index.items.iter().map(|(offset, item)| {
-                    ((item.millis, index.topic.clone(), *offset), number)
-                });
+                let from_here = index
+                    .items
+                    .iter()
+                    .map(|(offset, item)| ((item.millis, index.topic.clone(), *offset), number));
                 places.extend(
                     from_here
                         .filter(|(place, _)| after.as_ref().is_none_or(|after| place > after))

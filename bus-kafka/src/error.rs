@@ -137,9 +137,9 @@ pub(crate) fn from_client(native: &KafkaError) -> Error {
             KafkaError::ClientConfig(_, why, name, _) => invalid_config(format!(
                 "the client library refuses property `{name}`: {why}"
             )),
-            KafkaError::ClientCreation(why) => {
-                invalid_config(format!("the client library refuses the configuration: {why}"))
-            }
+            KafkaError::ClientCreation(why) => invalid_config(format!(
+                "the client library refuses the configuration: {why}"
+            )),
             KafkaError::Canceled => closed(),
             _ => error(ErrorKind::Internal, "the client library failed").caused_by(native.clone()),
         },
@@ -149,7 +149,11 @@ pub(crate) fn from_client(native: &KafkaError) -> Error {
 /// What a code of the client library or the broker means.
 pub(crate) fn from_code(code: Code) -> Error {
     let (kind, message) = meaning(code);
-    error(kind, message).caused_by(code)
+    let failed = error(kind, message).caused_by(code);
+    match kind {
+        ErrorKind::Internal => failed.with("code", code),
+        _ => failed,
+    }
 }
 
 /// The kind of a code, and what to do about it.
@@ -192,17 +196,11 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
             "the producer's buffer is full; lower `window_bytes`",
         ),
         Code::ThrottlingQuotaExceeded => (Throttled, "the broker's quota is used up"),
-        Code::PolicyViolation => (
-            PermissionDenied,
-            "a policy of the broker forbids it",
-        ),
+        Code::PolicyViolation => (PermissionDenied, "a policy of the broker forbids it"),
         Code::UnknownTopicOrPartition
         | Code::UnknownTopic
         | Code::UnknownPartition
-        | Code::UnknownTopicId => (
-            Unavailable,
-            "the Kafka topic is not there (any more)",
-        ),
+        | Code::UnknownTopicId => (Unavailable, "the Kafka topic is not there (any more)"),
         Code::InvalidTopic => (
             InvalidArgument,
             "the broker refuses the name of the Kafka topic",

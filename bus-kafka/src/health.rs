@@ -7,7 +7,7 @@ use bus_api::{Health, HealthStatus, Provision};
 use rdkafka::admin::{AdminOptions, ResourceSpecifier};
 
 use crate::core::Core;
-use crate::error::from_client;
+use crate::error::{from_client, no_answer};
 use crate::topics::Purpose;
 
 impl Core {
@@ -22,7 +22,8 @@ impl Core {
             subscriptions: Vec::new(),
             details: BTreeMap::new(),
         };
-        if let Err(failed) = self.check(&mut health).await {
+        let checked = tokio::time::timeout(self.config.patience(), self.check(&mut health)).await;
+        if let Err(failed) = checked.unwrap_or_else(|_| Err(no_answer())) {
             health.problems.push(failed.to_string());
         }
         health.status = match (health.connected, health.problems.is_empty()) {
@@ -57,14 +58,13 @@ impl Core {
             .details
             .insert("partitions", self.config.partitions.to_string());
         if self.config.settings.provision == Provision::Create {
-            self.ensure(&[(registry.clone(), Purpose::Registry)]).await?;
+            self.ensure(&[(registry.clone(), Purpose::Registry)])
+                .await?;
         }
         match replicas {
             Some((leader, replicas)) => {
                 health.writable = leader >= 0;
-                health
-                    .details
-                    .insert("replication", replicas.to_string());
+                health.details.insert("replication", replicas.to_string());
                 if replicas < 3 {
                     health.unprotected.push(format!(
                         "topics have {replicas} replica(s): what a broker loses is lost; use three brokers and \
@@ -78,7 +78,8 @@ impl Core {
             && least < 2
         {
             health.unprotected.push(
-                "`min.insync.replicas` is 1: a message may be confirmed that only one broker has".to_owned(),
+                "`min.insync.replicas` is 1: a message may be confirmed that only one broker has"
+                    .to_owned(),
             );
         }
         health.unprotected.push(
@@ -97,6 +98,11 @@ impl Core {
             .await
             .ok()?;
         let found = asked.into_iter().next()?.ok()?;
-        found.get("min.insync.replicas")?.value.as_deref()?.parse().ok()
+        found
+            .get("min.insync.replicas")?
+            .value
+            .as_deref()?
+            .parse()
+            .ok()
     }
 }

@@ -20,6 +20,7 @@ mod publish;
 mod registry;
 mod request;
 mod respond;
+mod retention;
 mod scan;
 mod settle;
 mod start;

@@ -16,7 +16,6 @@ use rdkafka::producer::{
 };
 use tokio::sync::mpsc;
 
-
 use crate::config::Config;
 use crate::core::{Core, Link};
 use crate::error::{closed, code_of, from_client, too_large};
@@ -125,7 +124,10 @@ fn producer(core: &Core) -> Result<Producer> {
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("linger.ms", "0")
-        .set("message.timeout.ms", timeout.min(i32::MAX as u128).to_string())
+        .set(
+            "message.timeout.ms",
+            timeout.min(i32::MAX as u128).to_string(),
+        )
         .set("message.max.bytes", most.to_string())
         // The core bounds what is outstanding.
         .set("queue.buffering.max.messages", "0")
@@ -282,10 +284,9 @@ impl Publisher {
 }
 
 fn is_ready(core: &Core, lane: &Lane, batch: &[Message], logs: &[String]) -> bool {
-    batch
-        .iter()
-        .zip(logs)
-        .all(|(message, log)| lane.registered.contains(&message.topic) && core.topics.known(log).is_some())
+    batch.iter().zip(logs).all(|(message, log)| {
+        lane.registered.contains(&message.topic) && core.topics.known(log).is_some()
+    })
 }
 
 /// A topic that is gone is looked at anew.

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bus_api::{
-    ErrorKind, Group, Pattern, Result, SubscriptionId, Topic, split_version,
-};
+use bus_api::{ErrorKind, Group, Pattern, Result, SubscriptionId, Topic, split_version};
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -52,7 +50,10 @@ pub(crate) struct Reset {
 impl Stored {
     pub(crate) fn subscription(&self) -> Option<SubscriptionId> {
         let group = Group::new(&self.group).ok()?;
-        Some(SubscriptionId::new(group, Pattern::new(&self.pattern).ok()?))
+        Some(SubscriptionId::new(
+            group,
+            Pattern::new(&self.pattern).ok()?,
+        ))
     }
 }
 
@@ -117,7 +118,8 @@ impl Registry {
     }
 
     fn read_up_to(&self, next: i64) {
-        self.read.send_modify(|read| *read = Some(read.map_or(next, |known| known.max(next))));
+        self.read
+            .send_modify(|read| *read = Some(read.map_or(next, |known| known.max(next))));
     }
 
     fn take(&self, key: &[u8], value: Option<&[u8]>) {
@@ -146,8 +148,7 @@ impl Registry {
             }
             Some(("r", group)) => {
                 let answering = value.and_then(|value| decode::<Answering>(value).ok());
-                let pattern =
-                    answering.and_then(|answering| Pattern::new(answering.pattern).ok());
+                let pattern = answering.and_then(|answering| Pattern::new(answering.pattern).ok());
                 match pattern {
                     Some(pattern) => contents.responders.insert(group.to_owned(), pattern),
                     None => contents.responders.remove(group),
@@ -251,6 +252,17 @@ impl Core {
         Ok(())
     }
 
+    /// The durable subscriptions that can be read, by Kafka group.
+    pub(crate) fn subscriptions(&self) -> Vec<(String, Stored)> {
+        self.registry.look(|contents| {
+            contents
+                .subscriptions
+                .iter()
+                .filter_map(|(group, stored)| Some((group.clone(), stored.as_ref().ok()?.clone())))
+                .collect()
+        })
+    }
+
     pub(crate) async fn register_topics(self: &Arc<Self>, topics: &[Topic]) -> Result<()> {
         let entries = topics
             .iter()
@@ -269,7 +281,8 @@ impl Core {
     }
 
     pub(crate) async fn remove_subscription(self: &Arc<Self>, group: &str) -> Result<()> {
-        self.write_registry(vec![(format!("s/{group}"), None)]).await
+        self.write_registry(vec![(format!("s/{group}"), None)])
+            .await
     }
 
     pub(crate) async fn register_responder(
@@ -290,6 +303,7 @@ impl Core {
 /// Reads until the connection is over.
 fn follow(core: &Core, consumer: &BaseConsumer<Link>) {
     let name = core.names.registry();
+    let mut end = None;
     while !core.life.is_over() {
         match consumer.poll(STEP) {
             Some(Ok(record)) => {
@@ -298,14 +312,14 @@ fn follow(core: &Core, consumer: &BaseConsumer<Link>) {
                 }
                 core.registry.read_up_to(record.offset() + 1);
             }
-            // The last records of a compacted log may be missing.
-            Some(Err(KafkaError::PartitionEOF(_))) => {
-                if let Some(end) = sys::known_end(consumer, &name, 0) {
+            Some(Err(KafkaError::PartitionEOF(_))) => end = sys::known_end(consumer, &name, 0),
+            Some(Err(native)) => tracing::debug!(error = %native, "reading the registry"),
+            // The last records of a compacted log may be missing: nothing came although the end is known.
+            None => {
+                if let Some(end) = end.take() {
                     core.registry.read_up_to(end);
                 }
             }
-            Some(Err(native)) => tracing::debug!(error = %native, "reading the registry"),
-            None => {}
         }
     }
 }
@@ -313,7 +327,9 @@ fn follow(core: &Core, consumer: &BaseConsumer<Link>) {
 /// Milliseconds since 1970.
 pub(crate) fn millis(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
 }
 
 #[cfg(test)]
@@ -334,7 +350,10 @@ mod tests {
         registry.take(b"nonsense", Some(b"x"));
         registry.take(b"\xff/", None);
         registry.look(|contents| {
-            assert_eq!(contents.subscriptions["ns.s.g-1"].as_ref().unwrap(), &stored);
+            assert_eq!(
+                contents.subscriptions["ns.s.g-1"].as_ref().unwrap(),
+                &stored
+            );
             assert_eq!(contents.topics.len(), 1);
         });
         registry.take(b"s/ns.s.g-1", Some(&[2, b'{', b'}']));

@@ -110,11 +110,7 @@ impl Requester {
         }
         let inbox = self.inbox(core).await?;
         if !self.is_answered(core, &message.topic).await? {
-            return Err(error(
-                ErrorKind::NoResponders,
-                "nobody answers requests of this topic",
-            )
-            .with("topic", &message.topic));
+            return Err(no_responders(&message.topic));
         }
         let (answer, answered) = oneshot::channel();
         let id = Uuid::new_v4().simple().to_string();
@@ -140,8 +136,26 @@ impl Requester {
         for result in written {
             result?;
         }
-        // The sender is dropped with the question only.
-        answered.await.map_err(|_| closed())
+        self.wait(core, &message.topic, answered).await
+    }
+
+    /// Waits for the reply, as long as somebody is there to give it.
+    async fn wait(
+        &self,
+        core: &Arc<Core>,
+        topic: &Topic,
+        mut answered: oneshot::Receiver<Message>,
+    ) -> Result<Message> {
+        let mut nobody = false;
+        loop {
+            match tokio::time::timeout(REMEMBERED, &mut answered).await {
+                // The sender is dropped with the question only.
+                Ok(answer) => return answer.map_err(|_| closed()),
+                // Whoever has just left may have replied before.
+                Err(_) if nobody => return Err(no_responders(topic)),
+                Err(_) => nobody = !self.is_answered(core, topic).await?,
+            }
+        }
     }
 
     /// Whether a live responder takes requests of `topic`.
@@ -172,9 +186,11 @@ impl Requester {
 
     fn remembered(&self, groups: &[String]) -> bool {
         let answering = lock(&self.answering);
-        groups
-            .iter()
-            .any(|group| answering.get(group).is_some_and(|at| at.elapsed() < REMEMBERED))
+        groups.iter().any(|group| {
+            answering
+                .get(group)
+                .is_some_and(|at| at.elapsed() < REMEMBERED)
+        })
     }
 
     async fn count(&self, core: &Arc<Core>, groups: &[String]) -> Result<bool> {
@@ -238,6 +254,14 @@ impl Requester {
     }
 }
 
+fn no_responders(topic: &Topic) -> bus_api::Error {
+    error(
+        ErrorKind::NoResponders,
+        "nobody answers requests of this topic",
+    )
+    .with("topic", topic)
+}
+
 fn late() -> bus_api::Error {
     error(ErrorKind::Timeout, "no reply came before the deadline")
 }
@@ -282,7 +306,8 @@ mod tests {
         let id = "0123456789abcdef0123456789abcdef";
         let read = |address: String| {
             let reply_to = ReplyTo::new(address);
-            Address::read(&reply_to, "ns.r.0", 3).map(|found| (found.partition, found.id.to_owned()))
+            Address::read(&reply_to, "ns.r.0", 3)
+                .map(|found| (found.partition, found.id.to_owned()))
         };
         assert_eq!(read(format!("ns.r.0/2/{id}")), Some((2, id.to_owned())));
         for wrong in [

@@ -335,6 +335,8 @@ fn run(shared: &Shared, consumer: &BaseConsumer<Context>) {
     let all: Vec<i32> = shared.lock().next.keys().copied().collect();
     let given = shared.give_up(&all);
     commit(shared, consumer, &given, CLEAN);
+    // What the client library still waits for: otherwise closing the consumer would wait for ever.
+    assign(shared, consumer);
 }
 
 /// Reads from where the last responder left in order, else from now on.
@@ -519,7 +521,10 @@ impl Replier for Replies {
     async fn reply(&self, batch: Vec<(ReplyTo, Message)>) -> Vec<Result<()>> {
         let core = &self.shared.core;
         let topic = core.names.replies();
-        let partitions = core.topics.known(&topic).map_or(0, |known| known.partitions);
+        let partitions = core
+            .topics
+            .known(&topic)
+            .map_or(0, |known| known.partitions);
         let (mut records, mut results) = (Vec::new(), Vec::new());
         for (reply_to, message) in &batch {
             let Some(address) = Address::read(reply_to, &topic, partitions) else {

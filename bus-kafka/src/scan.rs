@@ -17,6 +17,7 @@ use crate::core::{Core, Link};
 use crate::error::from_client;
 use crate::member::metadata::Kept;
 use crate::sys::{self, Aside};
+use crate::topics::Known;
 use crate::wire;
 
 /// Records that are looked at, at most; the rest is taken to be like them.
@@ -39,7 +40,8 @@ pub(crate) struct Stretch {
 }
 
 impl Stretch {
-    fn first(&self) -> i64 {
+    /// The lowest unsettled offset.
+    pub(crate) fn first(&self) -> i64 {
         let listed = self.listed.first_key_value().map(|(offset, _)| *offset);
         listed.unwrap_or(self.next).min(self.next)
     }
@@ -78,18 +80,85 @@ impl Core {
             return Ok(Found::default());
         }
         let pattern = pattern.clone();
-        self.block(move |core| scan(core, &pattern, &stretches)).await
+        self.block(move |core| scan(core, &pattern, &stretches))
+            .await
     }
 }
 
-fn scan(core: &Core, pattern: &Pattern, stretches: &[Stretch]) -> Result<Found> {
+impl Core {
+    /// The mean size of some messages, spread evenly, in bytes.
+    pub(crate) async fn mean_size(
+        self: &Arc<Self>,
+        logs: &[(String, Known)],
+        first: &HashMap<(String, i32), i64>,
+        end: &HashMap<(String, i32), i64>,
+    ) -> Result<u64> {
+        const SAMPLES: i64 = 4;
+        let mut places = Vec::new();
+        for (topic, known) in logs {
+            for partition in 0..known.partitions {
+                let key = (topic.clone(), partition);
+                let (first, end) = (
+                    first.get(&key).copied().unwrap_or(0),
+                    end.get(&key).copied().unwrap_or(0),
+                );
+                let count = (end - first).clamp(0, SAMPLES);
+                for sample in 0..count {
+                    let offset = first + (end - first) / count * sample;
+                    places.push((topic.clone(), partition, offset));
+                }
+            }
+        }
+        self.block(move |core| {
+            let consumer = reader(core)?;
+            let until = Instant::now() + core.config.patience();
+            let (mut bytes, mut count) = (0, 0);
+            for (topic, partition, offset) in places {
+                let mut list = TopicPartitionList::new();
+                list.add_partition_offset(&topic, partition, Offset::Offset(offset))
+                    .and_then(|()| consumer.assign(&list))
+                    .map_err(|native| from_client(&native))?;
+                while Instant::now() < until {
+                    match consumer.poll(STEP) {
+                        Some(Ok(record)) => {
+                            bytes += size(&record);
+                            count += 1;
+                            break;
+                        }
+                        Some(Err(KafkaError::PartitionEOF(_))) => break,
+                        Some(Err(_)) | None => {}
+                    }
+                }
+            }
+            Ok(bytes / count.max(1))
+        })
+        .await
+    }
+}
+
+/// Payload, key and headers of a record.
+fn size(record: &rdkafka::message::BorrowedMessage<'_>) -> u64 {
+    let headers: usize = sys::headers(record)
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    (record.payload_len() + record.key_len() + headers) as u64
+}
+
+/// A consumer outside of any group that tells the ends of partitions.
+fn reader(core: &Core) -> Result<Aside<BaseConsumer<Link>>> {
     let mut client = outside_of_groups(core);
     client.set("enable.partition.eof", "true");
     core.config.finish(&mut client);
-    let consumer: BaseConsumer<Link> = client
+    client
         .create_with_context(core.link())
-        .map_err(|native| from_client(&native))?;
-    let consumer = Aside::new(consumer);
+        .map(Aside::new)
+        .map_err(|native| from_client(&native))
+}
+
+fn scan(core: &Core, pattern: &Pattern, stretches: &[Stretch]) -> Result<Found> {
+    let consumer = reader(core)?;
     let mut list = TopicPartitionList::new();
     let mut open: HashMap<(&str, i32), &Stretch> = HashMap::new();
     for stretch in stretches {
@@ -149,7 +218,11 @@ fn scan(core: &Core, pattern: &Pattern, stretches: &[Stretch]) -> Result<Found> 
     Ok(found)
 }
 
-fn concerns(core: &Core, pattern: &Pattern, record: &rdkafka::message::BorrowedMessage<'_>) -> bool {
+fn concerns(
+    core: &Core,
+    pattern: &Pattern,
+    record: &rdkafka::message::BorrowedMessage<'_>,
+) -> bool {
     let root = core.names.root(record.topic());
     let Some(root) = root.and_then(|root| Topic::new(root).ok()) else {
         return false;

@@ -84,7 +84,9 @@ impl MemberSettler {
                 part.put_back(offset, false);
             }
             Settlement::Requeue { after, record } => {
-                let due = SystemTime::now().checked_add(*after).filter(|_| *after > Duration::ZERO);
+                let due = SystemTime::now()
+                    .checked_add(*after)
+                    .filter(|_| *after > Duration::ZERO);
                 part.edit(offset, |entry| {
                     entry.due = due;
                     entry.suspect = true;

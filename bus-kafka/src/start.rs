@@ -22,7 +22,10 @@ pub(crate) struct From {
 
 impl Core {
     /// The logs that may hold messages of `pattern`, by Kafka topic.
-    pub(crate) async fn logs_of(self: &Arc<Self>, pattern: &Pattern) -> Result<Vec<(String, Known)>> {
+    pub(crate) async fn logs_of(
+        self: &Arc<Self>,
+        pattern: &Pattern,
+    ) -> Result<Vec<(String, Known)>> {
         let names = match root_of(pattern) {
             Some(root) => vec![self.names.log(root)],
             None => {

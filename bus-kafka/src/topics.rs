@@ -127,7 +127,10 @@ impl Core {
     ///
     /// # Errors
     /// `NotFound` for a missing topic that must not be made, and what the broker says.
-    pub(crate) async fn ensure(self: &Arc<Self>, wanted: &[(String, Purpose)]) -> Result<Vec<Known>> {
+    pub(crate) async fn ensure(
+        self: &Arc<Self>,
+        wanted: &[(String, Purpose)],
+    ) -> Result<Vec<Known>> {
         if let Some(all) = wanted
             .iter()
             .map(|(name, _)| self.topics.known(name))
@@ -136,12 +139,16 @@ impl Core {
             return Ok(all);
         }
         let names: Vec<String> = wanted.iter().map(|(name, _)| name.clone()).collect();
-        let deadline = Instant::now() + self.config.patience();
+        let deadline = Instant::now() + self.config.patience() * 3;
         let mut backoff = Backoff::default();
         let mut made = false;
+        let mut again = deadline;
         loop {
             let found = self.look_up(&names).await?;
-            if found.iter().all(|known| known.as_ref().is_some_and(|known| known.partitions > 0)) {
+            if found
+                .iter()
+                .all(|known| known.as_ref().is_some_and(|known| known.partitions > 0))
+            {
                 return Ok(found.into_iter().flatten().collect());
             }
             let missing: Vec<&(String, Purpose)> = wanted
@@ -151,13 +158,17 @@ impl Core {
                 .map(|(wanted, _)| wanted)
                 .collect();
             if let Some((name, _)) = missing.first().filter(|_| Instant::now() >= deadline) {
-                return Err(from_code(RDKafkaErrorCode::UnknownTopicOrPartition)
-                    .with("kafka_topic", name));
+                return Err(
+                    from_code(RDKafkaErrorCode::UnknownTopicOrPartition).with("kafka_topic", name)
+                );
             }
             if made {
                 backoff.wait(&self.life).await;
             }
-            self.make(&missing).await?;
+            if !made || Instant::now() >= again {
+                self.make(&missing).await?;
+                again = Instant::now() + self.config.patience() / 2;
+            }
             made = true;
         }
     }
@@ -212,7 +223,11 @@ impl Core {
     /// Partitions and settings of a topic that the bus makes.
     fn settings(&self, purpose: Purpose) -> (i32, Vec<(&'static str, String)>) {
         let mut settings = vec![("message.timestamp.type", "LogAppendTime".to_owned())];
-        if self.config.replication.is_some_and(|replicas| replicas >= 3) {
+        if self
+            .config
+            .replication
+            .is_some_and(|replicas| replicas >= 3)
+        {
             settings.push(("min.insync.replicas", "2".to_owned()));
         }
         let partitions = i32::from(self.config.partitions);
@@ -228,7 +243,10 @@ impl Core {
                 (1, settings)
             }
             Purpose::DeadLetters => {
-                let most = self.limits().message.saturating_add(Config::DEAD_LETTER_ROOM);
+                let most = self
+                    .limits()
+                    .message
+                    .saturating_add(Config::DEAD_LETTER_ROOM);
                 settings.push(("cleanup.policy", "compact,delete".to_owned()));
                 settings.push(("retention.ms", "-1".to_owned()));
                 settings.push(("retention.bytes", "-1".to_owned()));

@@ -43,7 +43,7 @@ pub(crate) fn headers(message: &Message, extent: Extent) -> OwnedHeaders {
     cloudevents::write(message, Style::Kafka, extent, &mut |name, value| {
         headers = headers.take().map(|headers| with(headers, name, value));
     });
-    headers.unwrap_or_else(OwnedHeaders::new)
+    headers.unwrap_or_default()
 }
 
 /// One more header.
@@ -85,12 +85,13 @@ pub(crate) fn read(
         key: key.map(Bytes::copy_from_slice),
         ..Known::at(position, root.clone(), NAME)
     };
-    let payload = record.payload().map_or_else(Bytes::new, Bytes::copy_from_slice);
+    let payload = record
+        .payload()
+        .map_or_else(Bytes::new, Bytes::copy_from_slice);
     match sys::headers(record) {
         Some(headers) => cloudevents::read(Style::Kafka, extent, headers, payload, &known),
         None => {
-            let mut decoded =
-                cloudevents::read(Style::Kafka, extent, Vec::new(), payload, &known)?;
+            let mut decoded = cloudevents::read(Style::Kafka, extent, Vec::new(), payload, &known)?;
             decoded.malformed = Some("the headers of the record cannot be read".into());
             Ok(decoded)
         }

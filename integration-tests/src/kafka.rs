@@ -1,25 +1,31 @@
 //! Kafka, under test.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use async_trait::async_trait;
-use bus_api::{BusUrl, Error, ErrorKind, Namespace, Result, Settings};
+use bus_api::{
+    BusUrl, Error, ErrorKind, Group, Namespace, Pattern, Result, Settings, SubscriptionId,
+};
 use bus_conformance::{Connection, Control, Disturb, Factory, Foreign, Transport};
 use bus_kafka::{Config, KafkaBus};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::Mutex;
 
 use crate::brokers::{Broker, Kind, LocalOptions, Proxy};
 
+/// How long nobody holds a connection of a namespace before its case is taken to be over.
+const IDLE: Duration = Duration::from_secs(8);
 /// How long the test's own clients wait.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -30,8 +36,27 @@ pub struct KafkaFactory {
     url: String,
     why: String,
     controls: Vec<Control>,
+    spaces: std::sync::Mutex<HashMap<Namespace, Space>>,
+}
+
+/// A namespace of a case that runs, or has run.
+#[derive(Debug, Default)]
+struct Space {
+    connections: Vec<Weak<Wire>>,
     /// A subscription outlives the client that made it, so its way to the broker has to.
-    proxies: std::sync::Mutex<Vec<Arc<Proxy>>>,
+    proxies: Vec<Arc<Proxy>>,
+    idle_since: Option<Instant>,
+}
+
+impl Space {
+    /// Whether its case is over: nobody has held a connection for a while.
+    fn is_over(&mut self) -> bool {
+        if self.connections.iter().any(|wire| wire.strong_count() > 0) {
+            self.idle_since = None;
+            return false;
+        }
+        self.idle_since.get_or_insert_with(Instant::now).elapsed() > IDLE
+    }
 }
 
 impl KafkaFactory {
@@ -64,6 +89,7 @@ impl KafkaFactory {
             Control::ForgeRequest,
             Control::LoseLog,
             Control::NewerRecord,
+            Control::NewerRecord,
             Control::Leftovers,
         ];
         if broker.process().is_some() {
@@ -74,7 +100,7 @@ impl KafkaFactory {
             why: broker.why().to_owned(),
             broker: Mutex::new(broker),
             controls,
-            proxies: std::sync::Mutex::default(),
+            spaces: std::sync::Mutex::default(),
         }
     }
 
@@ -101,6 +127,44 @@ impl KafkaFactory {
         Ok(client)
     }
 
+    fn spaces(&self) -> std::sync::MutexGuard<'_, HashMap<Namespace, Space>> {
+        self.spaces
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Deletes the Kafka topics of cases that are over: a broker with thousands of them is slow to restart.
+    fn forget_what_is_over(&self) {
+        let mut over = Vec::new();
+        self.spaces().retain(|namespace, space| {
+            let is_over = space.is_over();
+            if is_over {
+                over.push(format!("{namespace}."));
+            }
+            !is_over
+        });
+        let Ok(client) = self.raw() else {
+            return;
+        };
+        if over.is_empty() {
+            return;
+        }
+        // Whether it works is no matter of the cases.
+        std::thread::spawn(move || {
+            let admin: AdminClient<DefaultClientContext> = client.create().ok()?;
+            let found = admin.inner().fetch_metadata(None, PATIENCE).ok()?;
+            let names: Vec<&str> = found
+                .topics()
+                .iter()
+                .map(MetadataTopic::name)
+                .filter(|name| over.iter().any(|prefix| name.starts_with(prefix)))
+                .collect();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+            let deleted = runtime.block_on(admin.delete_topics(&names, &AdminOptions::new()));
+            deleted.ok().map(drop)
+        });
+    }
+
     fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
         self.raw()?.create().map_err(failed)
     }
@@ -118,6 +182,7 @@ fn root(topic: &str) -> String {
     root.replace('-', "--").replace('_', "-u")
 }
 
+#[derive(Debug)]
 struct Wire {
     bus: KafkaBus,
     proxy: Arc<Proxy>,
@@ -164,20 +229,25 @@ impl Factory for KafkaFactory {
             .await
             .map(Arc::new)
             .map_err(failed)?;
-        self.proxies
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .push(Arc::clone(&proxy));
-        let mut url: BusUrl = format!("kafka://127.0.0.1:{}", proxy.port()).parse()?;
+        self.forget_what_is_over();
+        let mut url: BusUrl = format!("kafka://127.0.0.1:{}?partitions=2", proxy.port()).parse()?;
         for (name, value) in options {
             url.options_mut().set(*name, *value);
         }
         let mut settings = Settings::take(url.options_mut())?;
         settings.namespace = namespace.clone();
         let bus = KafkaBus::open(Config::from_url(url, settings)?).await?;
+        let wire = Arc::new(Wire {
+            bus: bus.clone(),
+            proxy: Arc::clone(&proxy),
+        });
+        let mut spaces = self.spaces();
+        let space = spaces.entry(namespace.clone()).or_default();
+        space.connections.push(Arc::downgrade(&wire));
+        space.proxies.push(proxy);
         Ok(Connection {
-            bus: Arc::new(bus.clone()),
-            disturb: Arc::new(Wire { bus, proxy }),
+            bus: Arc::new(bus),
+            disturb: wire,
         })
     }
 
@@ -282,8 +352,8 @@ impl Factory for KafkaFactory {
             list.add_partition_offset(&secret, 0, Offset::Beginning)
                 .map_err(failed)?;
             consumer.assign(&list).map_err(failed)?;
-            let until = std::time::Instant::now() + wait;
-            while std::time::Instant::now() < until {
+            let until = Instant::now() + wait;
+            while Instant::now() < until {
                 if let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) {
                     return Ok::<bool, Error>(message.offset() >= 0);
                 }
@@ -315,14 +385,69 @@ impl Factory for KafkaFactory {
 
     async fn store_newer_records(
         &self,
-        _namespace: &Namespace,
-        _group: &str,
-        _pattern: &str,
+        namespace: &Namespace,
+        group: &str,
+        pattern: &str,
     ) -> Result<()> {
-        Err(failed("not yet"))
+        let id = SubscriptionId::new(Group::new(group)?, Pattern::new(pattern)?);
+        let group = format!("{namespace}.s.{}", id.broker_name());
+        let prefix = format!("{namespace}.t.");
+        let mut client = self.raw()?;
+        let stored = tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer = client.set("group.id", &group).create().map_err(failed)?;
+            let found = consumer.fetch_metadata(None, PATIENCE).map_err(failed)?;
+            let mut list = TopicPartitionList::new();
+            for topic in found.topics() {
+                if topic.name().starts_with(&prefix) {
+                    for partition in topic.partitions() {
+                        list.add_partition(topic.name(), partition.id());
+                    }
+                }
+            }
+            let mut committed = consumer.committed_offsets(list, PATIENCE).map_err(failed)?;
+            let places: Vec<(String, i32)> = committed
+                .elements()
+                .iter()
+                .filter(|element| matches!(element.offset(), Offset::Offset(_)))
+                .map(|element| (element.topic().to_owned(), element.partition()))
+                .collect();
+            let mut newer = TopicPartitionList::new();
+            for (topic, partition) in places {
+                let Some(element) = committed.find_partition(&topic, partition) else {
+                    continue;
+                };
+                let offset = element.offset();
+                let mut element = newer.add_partition(&topic, partition);
+                element.set_offset(offset).map_err(failed)?;
+                // Version 2 and seven more bytes, in base64.
+                element.set_metadata("AgAAAAAAAAA");
+            }
+            committed = newer;
+            consumer
+                .commit(&committed, CommitMode::Sync)
+                .map_err(failed)
+        });
+        stored.await.map_err(failed)?
     }
 
-    async fn leftovers(&self, _namespace: &Namespace) -> Result<Vec<String>> {
-        Ok(Vec::new())
+    async fn leftovers(&self, namespace: &Namespace) -> Result<Vec<String>> {
+        let prefix = format!("{namespace}.");
+        let client = self.raw()?;
+        let found = tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer = client.create().map_err(failed)?;
+            let groups = consumer.fetch_group_list(None, PATIENCE).map_err(failed)?;
+            let left = groups
+                .groups()
+                .iter()
+                .filter(|group| group.name().starts_with(&prefix))
+                .filter(|group| {
+                    let durable = group.name()[prefix.len()..].starts_with("s.");
+                    !group.members().is_empty() || !durable
+                })
+                .map(|group| group.name().to_owned())
+                .collect();
+            Ok::<Vec<String>, Error>(left)
+        });
+        found.await.map_err(failed)?
     }
 }

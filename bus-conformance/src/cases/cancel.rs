@@ -123,7 +123,8 @@ async fn l2_a_cancelled_receive_loses_nothing(context: Context) -> Result<(), Vi
             .collect();
         for delivery in &deliveries {
             ensure!(
-                seen.insert(delivery.position.offset()),
+                // Of one log, offsets are unique; a topic may have several.
+                seen.insert((delivery.position.log().clone(), delivery.position.offset())),
                 "{:?} came twice",
                 delivery.position
             );

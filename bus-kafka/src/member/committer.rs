@@ -85,11 +85,11 @@ pub(super) fn commit(
         let each = items
             .iter()
             .map(|item| send(shared, consumer, std::slice::from_ref(item)))
-            .map(|answer| answer.err())
+            .map(Result::err)
             .collect::<Vec<_>>();
         answer = Ok(each);
     }
-    conclude(shared, &pieces, answer)
+    conclude(shared, &pieces, &answer)
 }
 
 /// One error, or none, for each item.
@@ -137,11 +137,7 @@ fn is_about_one(failed: &Error) -> bool {
     )
 }
 
-fn conclude(
-    shared: &Shared,
-    pieces: &[Piece],
-    answer: Result<Vec<Option<Error>>, Error>,
-) -> bool {
+fn conclude(shared: &Shared, pieces: &[Piece], answer: &Result<Vec<Option<Error>>, Error>) -> bool {
     let mut ok = true;
     let mut fatal = None;
     let mut inner = shared.lock();
@@ -149,7 +145,7 @@ fn conclude(
         let Some(part) = inner.parts.get_mut(&piece.epoch) else {
             continue;
         };
-        let failed = match &answer {
+        let failed = match answer {
             Ok(each) => each.get(index).cloned().flatten(),
             Err(failed) => Some(failed.clone()),
         };

@@ -15,8 +15,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::time::Instant;
 
 use self::poll::Context;
-pub(crate) use self::shared::{Inner, Shared, Stage};
 use self::shared::Look;
+pub(crate) use self::shared::{Inner, Shared, Stage};
 use crate::bus::Leave;
 use crate::core::{Anchor, Core};
 use crate::error::{closed, error, from_client};
@@ -39,9 +39,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
         .name("bus-kafka-member".to_owned())
         .spawn(move || live(&shared, first))
         .map(drop)
-        .map_err(|native| {
-            error(ErrorKind::Internal, "no thread can be started").caused_by(native)
-        })
+        .map_err(|native| error(ErrorKind::Internal, "no thread can be started").caused_by(native))
 }
 
 fn consumer(shared: &Arc<Shared>) -> Result<Arc<BaseConsumer<Context>>> {
@@ -56,8 +54,14 @@ fn consumer(shared: &Arc<Shared>) -> Result<Arc<BaseConsumer<Context>>> {
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
         .set("session.timeout.ms", session.as_millis().to_string())
-        .set("heartbeat.interval.ms", (session / 4).min(HEARTBEAT).as_millis().to_string())
-        .set("max.poll.interval.ms", session.as_millis().max(300_000).to_string())
+        .set(
+            "heartbeat.interval.ms",
+            (session / 4).min(HEARTBEAT).as_millis().to_string(),
+        )
+        .set(
+            "max.poll.interval.ms",
+            session.as_millis().max(300_000).to_string(),
+        )
         .set("topic.metadata.refresh.interval.ms", "5000")
         .set("fetch.queue.backoff.ms", "10")
         .set("queued.max.messages.kbytes", "8192");
@@ -97,14 +101,8 @@ fn live(shared: &Arc<Shared>, first: Arc<BaseConsumer<Context>>) {
             // A thread that panicked has nothing to tell.
             let _ = committer.join();
         }
-        let rejoins = {
-            let mut todo = shared.todo();
-            todo.assigned.clear();
-            todo.revoked.clear();
-            std::mem::take(&mut todo.rejoin)
-        };
-        let goes_on =
-            rejoins && shared.stage() < Stage::Leaving && !shared.core.life.is_over();
+        let rejoins = std::mem::take(&mut shared.todo().rejoin);
+        let goes_on = rejoins && shared.stage() < Stage::Leaving && !shared.core.life.is_over();
         if goes_on {
             let mut inner = shared.lock();
             inner.lose_all();
@@ -113,6 +111,7 @@ fn live(shared: &Arc<Shared>, first: Arc<BaseConsumer<Context>>) {
         } else if !shared.core.life.is_over() {
             committer::commit(shared, &consumer, |_, _| true, true);
         }
+        poll::let_go(shared, &consumer);
         drop(consumer);
         if !goes_on {
             break;
@@ -127,15 +126,16 @@ fn live(shared: &Arc<Shared>, first: Arc<BaseConsumer<Context>>) {
 /// Waits until the order that made the member leave was carried out, or its giver has died.
 fn wait_for_reset(shared: &Shared) {
     while shared.stage() < Stage::Leaving && !shared.core.life.is_over() {
-        let waits = shared.core.registry.look(|contents| {
-            match contents.subscriptions.get(&shared.group) {
-                Some(Ok(stored)) => stored
-                    .reset
-                    .as_ref()
-                    .is_some_and(|reset| !reset.done && millis(SystemTime::now()) < reset.until),
-                _ => false,
-            }
-        });
+        let waits =
+            shared
+                .core
+                .registry
+                .look(|contents| match contents.subscriptions.get(&shared.group) {
+                    Some(Ok(stored)) => stored.reset.as_ref().is_some_and(|reset| {
+                        !reset.done && millis(SystemTime::now()) < reset.until
+                    }),
+                    _ => false,
+                });
         if !waits {
             return;
         }

@@ -112,7 +112,6 @@ pub(crate) enum Fetched {
 }
 
 impl Part {
-    #[expect(clippy::too_many_arguments, reason = "a place in a log has that many parts")]
     pub(crate) fn new(
         topic: String,
         partition: i32,
@@ -303,7 +302,8 @@ impl Part {
     pub(crate) fn held(&mut self, receipt: Receipt) -> Option<(i64, &mut Entry)> {
         let offset = i64::try_from(receipt.slot).ok()?;
         let entry = self.entries.get_mut(&offset)?;
-        let current = entry.place == Place::Out && receipt.epoch & 0xffff == u64::from(entry.handed);
+        let current =
+            entry.place == Place::Out && receipt.epoch & 0xffff == u64::from(entry.handed);
         current.then_some((offset, entry))
     }
 

@@ -37,6 +37,8 @@ const MOST_WAITING: usize = 2_000;
 const MOST_BYTES: usize = 8 << 20;
 /// How long running handlers are waited for before a partition goes to another member.
 const HANDLERS: Duration = Duration::from_secs(30);
+/// How late the brokers learn of messages that were handed out, or passed by, without anything being settled.
+const PROGRESS: Duration = Duration::from_millis(100);
 /// How long a question about committed offsets may take on this thread.
 const QUESTION: Duration = Duration::from_secs(5);
 
@@ -145,20 +147,41 @@ fn unassign(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) {
     }
 }
 
+/// Answers what the client library still waits for: otherwise closing the consumer would wait for ever.
+pub(super) fn let_go(shared: &Shared, consumer: &BaseConsumer<Context>) {
+    let (assigned, revoked) = {
+        let mut todo = shared.todo();
+        (
+            std::mem::take(&mut todo.assigned),
+            std::mem::take(&mut todo.revoked),
+        )
+    };
+    for partitions in assigned {
+        let done = if is_cooperative(consumer) {
+            consumer.incremental_assign(&partitions)
+        } else {
+            consumer.assign(&partitions)
+        };
+        if let Err(native) = done {
+            tracing::debug!(error = %native, "assigning before leaving");
+        }
+    }
+    for (partitions, _) in revoked {
+        unassign(consumer, &partitions);
+    }
+}
+
 /// Polls until the member leaves, has to join anew, or the connection ends.
 pub(super) fn run(shared: &Arc<Shared>, consumer: &Arc<BaseConsumer<Context>>) {
     let mut paused = false;
     let mut last_commit = Instant::now();
-    while shared.stage() < Stage::Leaving
-        && !shared.core.life.is_over()
-        && !shared.todo().rejoin
-    {
+    while shared.stage() < Stage::Leaving && !shared.core.life.is_over() && !shared.todo().rejoin {
         subscribe(shared, consumer);
         finish_assigning(shared, consumer);
         finish_revoking(shared, consumer);
         start_recreated(shared, consumer);
         control_flow(shared, consumer, &mut paused);
-        if last_commit.elapsed() > Duration::from_secs(1) {
+        if last_commit.elapsed() > PROGRESS {
             last_commit = Instant::now();
             note_progress(shared);
         }
@@ -294,7 +317,9 @@ fn part(
             Err(_) => Statement::plain(mark, committed.offset),
         }
     };
-    let log = shared.core.log_name(&committed.topic, committed.partition, id);
+    let log = shared
+        .core
+        .log_name(&committed.topic, committed.partition, id);
     if statement.incarnation != mark {
         let log = Arc::clone(&log);
         shared.core.life.notices.report(Notice::LogLost { log });

@@ -333,7 +333,11 @@ impl Inner {
                 let Ok((offset, entry)) = part.hand_out() else {
                     break;
                 };
-                let size = if entry.handed == 1 { entry.message.size() } else { 0 };
+                let size = if entry.handed == 1 {
+                    entry.message.size()
+                } else {
+                    0
+                };
                 let delivery = delivery(entry);
                 let handed = entry.handed;
                 self.buffered = self.buffered.saturating_sub(size);
@@ -342,7 +346,11 @@ impl Inner {
                     ..delivery
                 });
             }
-            idle = if deliveries.len() == before { idle + 1 } else { 0 };
+            idle = if deliveries.len() == before {
+                idle + 1
+            } else {
+                0
+            };
         }
         if deliveries.is_empty() {
             return Look::Nothing(wake);

@@ -72,15 +72,16 @@ pub(crate) fn describe_topics<C: ClientContext>(
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let names = names.iter().map(|name| text(name)).collect::<Result<Vec<_>>>()?;
+    let names = names
+        .iter()
+        .map(|name| text(name))
+        .collect::<Result<Vec<_>>>()?;
     let mut pointers = pointers(&names);
     // SAFETY: the client, the names and the event are alive while they are used; the collection is freed.
     unsafe {
         let queue = Queue::new(client.native_ptr());
-        let collection = native::rd_kafka_TopicCollection_of_topic_names(
-            pointers.as_mut_ptr(),
-            pointers.len(),
-        );
+        let collection =
+            native::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         native::rd_kafka_DescribeTopics(client.native_ptr(), collection, ptr::null(), queue.0);
         native::rd_kafka_TopicCollection_destroy(collection);
         let event = answer(&queue, patience)?;
@@ -120,7 +121,10 @@ pub(crate) fn describe_groups<C: ClientContext>(
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let c_names = names.iter().map(|name| text(name)).collect::<Result<Vec<_>>>()?;
+    let c_names = names
+        .iter()
+        .map(|name| text(name))
+        .collect::<Result<Vec<_>>>()?;
     let mut pointers = pointers(&c_names);
     // SAFETY: the client, the names and the event are alive while they are used.
     unsafe {

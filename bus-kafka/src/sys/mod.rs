@@ -22,10 +22,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-pub(crate) use self::aside::Aside;
 pub(crate) use self::admin::{
     When, alter_group_offsets, describe_groups, describe_topics, group_offsets, list_offsets,
 };
+pub(crate) use self::aside::Aside;
 use crate::error::{from_code, senseless};
 
 /// A committed offset with its metadata, or an offset to be committed.
@@ -54,9 +54,8 @@ pub(crate) fn headers<'a>(message: &'a BorrowedMessage<'_>) -> Option<Vec<(&'a [
         for index in 0..native::rd_kafka_header_cnt(list) {
             let (mut name, mut value, mut size): (*const c_char, *const c_void, usize) =
                 (ptr::null(), ptr::null(), 0);
-            let code = native::rd_kafka_header_get_all(
-                list, index, &mut name, &mut value, &mut size,
-            );
+            let code =
+                native::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut size);
             if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                 return None;
             }
@@ -245,8 +244,7 @@ impl Commit {
     pub(crate) fn wait(&self, patience: Duration) -> Option<Result<Vec<Element>>> {
         let event = self.queue.wait(patience)?;
         // SAFETY: the event is alive while its list is read.
-        let each =
-            unsafe { read_list(native::rd_kafka_event_topic_partition_list(event.0)) };
+        let each = unsafe { read_list(native::rd_kafka_event_topic_partition_list(event.0)) };
         match event.code() {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => Some(Ok(each)),
             code if each.iter().all(|element| element.error == 0) => {
@@ -276,50 +274,4 @@ pub(crate) fn known_end<C: ConsumerContext>(
         )
     };
     (code == Code::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
-}
-
-/// The hash by which Kafka clients spread keys over partitions (murmur2 with the seed of the Java client).
-pub(crate) fn murmur2(bytes: &[u8]) -> u32 {
-    const M: u32 = 0x5bd1_e995;
-    let mut hash = 0x9747_b28c ^ u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    let mut chunks = bytes.chunks_exact(4);
-    for chunk in &mut chunks {
-        let mut word = chunk
-            .iter()
-            .rev()
-            .fold(0_u32, |word, &byte| word << 8 | u32::from(byte))
-            .wrapping_mul(M);
-        word ^= word >> 24;
-        hash = hash.wrapping_mul(M) ^ word.wrapping_mul(M);
-    }
-    let rest = chunks.remainder();
-    if !rest.is_empty() {
-        for (index, &byte) in rest.iter().enumerate() {
-            hash ^= u32::from(byte) << (8 * index);
-        }
-        hash = hash.wrapping_mul(M);
-    }
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(M);
-    hash ^ (hash >> 15)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Values of the Java client's own test.
-    #[test]
-    fn keys_are_spread_as_by_other_clients() {
-        for (key, hash) in [
-            (&b"21"[..], -973_932_308_i32),
-            (b"foobar", -790_332_482),
-            (b"a-little-bit-long-string", -985_981_536),
-            (b"a-little-bit-longer-string", -1_486_304_829),
-            (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
-            (b"abc", 479_470_107),
-        ] {
-            assert_eq!(murmur2(key) as i32, hash);
-        }
-    }
 }
