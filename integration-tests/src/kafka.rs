@@ -89,7 +89,6 @@ impl KafkaFactory {
             Control::ForgeRequest,
             Control::LoseLog,
             Control::NewerRecord,
-            Control::NewerRecord,
             Control::Leftovers,
         ];
         if broker.process().is_some() {
