@@ -22,7 +22,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::Mutex;
 
-use crate::brokers::{Broker, Kind, LocalOptions, Proxy};
+use crate::brokers::{Broker, Kind, Proxy, Setup};
 
 /// How long nobody holds a connection of a namespace before its case is taken to be over.
 const IDLE: Duration = Duration::from_secs(8);
@@ -60,28 +60,12 @@ impl Space {
 }
 
 impl KafkaFactory {
-    /// A local process, so that it can be killed at will.
-    ///
-    /// # Errors
-    /// There is none, and it could not be fetched.
-    pub async fn local() -> anyhow::Result<Self> {
-        Ok(Self::of(
-            Broker::local(Kind::Kafka, LocalOptions::default()).await?,
-        ))
-    }
-
     /// Whatever the harness finds first.
     ///
     /// # Errors
     /// Nothing was found.
     pub async fn start() -> anyhow::Result<Self> {
-        if std::env::var_os(Kind::Kafka.url_variable()).is_some() {
-            return Ok(Self::of(Broker::start(Kind::Kafka).await?));
-        }
-        Self::local().await
-    }
-
-    fn of(mut broker: Broker) -> Self {
+        let broker = Broker::start(Kind::Kafka, Setup::default()).await?;
         let mut controls = vec![
             Control::Kill,
             Control::Cut,
@@ -91,16 +75,16 @@ impl KafkaFactory {
             Control::NewerRecord,
             Control::Leftovers,
         ];
-        if broker.process().is_some() {
+        if broker.is_controlled() {
             controls.push(Control::Restart);
         }
-        Self {
+        Ok(Self {
             url: broker.url(),
             why: broker.why().to_owned(),
             broker: Mutex::new(broker),
             controls,
             spaces: std::sync::Mutex::default(),
-        }
+        })
     }
 
     fn host(&self) -> anyhow::Result<(String, u16)> {
@@ -251,15 +235,11 @@ impl Factory for KafkaFactory {
     }
 
     async fn stop_broker(&self) -> Result<()> {
-        let mut broker = self.broker.lock().await;
-        let process = broker.process().ok_or_else(|| failed("no process"))?;
-        process.kill().map_err(failed)
+        self.broker.lock().await.kill().await.map_err(failed)
     }
 
     async fn start_broker(&self) -> Result<()> {
-        let mut broker = self.broker.lock().await;
-        let process = broker.process().ok_or_else(|| failed("no process"))?;
-        process.restart().await.map_err(failed)
+        self.broker.lock().await.restart().await.map_err(failed)
     }
 
     async fn publish_foreign(

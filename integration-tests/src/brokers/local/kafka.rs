@@ -63,39 +63,7 @@ fn properties(local: &Local) -> String {
         "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
         format!("log.dirs={}/logs", local.data.path().display()),
     ];
-<<<<<<< HEAD
     lines.extend(settings(&local.setup));
-=======
-    lines.extend(
-        [
-            "offsets.topic.replication.factor=1",
-            "offsets.topic.num.partitions=1",
-            "transaction.state.log.replication.factor=1",
-            "transaction.state.log.min.isr=1",
-            "transaction.state.log.num.partitions=1",
-            "share.coordinator.state.topic.replication.factor=1",
-            "share.coordinator.state.topic.min.isr=1",
-            "group.initial.rebalance.delay.ms=0",
-            "group.consumer.heartbeat.interval.ms=1000",
-            "group.consumer.min.heartbeat.interval.ms=500",
-            "group.min.session.timeout.ms=1000",
-            "broker.session.timeout.ms=1500",
-            "broker.heartbeat.interval.ms=300",
-            "auto.create.topics.enable=false",
-            "num.network.threads=1",
-            "num.io.threads=2",
-            "num.recovery.threads.per.data.dir=2",
-            // A run makes hundreds of topics.
-            "log.index.size.max.bytes=65536",
-            "log.cleaner.dedupe.buffer.size=2097152",
-        ]
-        .map(str::to_owned),
-    );
-    if local.options.sync_always {
-        lines.push("log.flush.interval.messages=1".to_owned());
-    }
-    lines.extend(local.options.extra.iter().cloned());
->>>>>>> 7aaa199 (Kafka: retention, newer records, members that leave while partitions change hands)
     lines.join("\n")
 }
 
@@ -120,6 +88,9 @@ pub(in crate::brokers) fn settings(setup: &Setup) -> Vec<String> {
         "auto.create.topics.enable=false",
         "num.network.threads=1",
         "num.io.threads=2",
+        "num.recovery.threads.per.data.dir=2",
+        // A run makes hundreds of topics.
+        "log.index.size.max.bytes=65536",
         "log.cleaner.dedupe.buffer.size=2097152",
     ]
     .map(str::to_owned)
