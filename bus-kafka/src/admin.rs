@@ -266,7 +266,7 @@ impl Core {
                     let of = committed
                         .iter()
                         .find(|element| element.topic == *topic && element.partition == partition);
-                    let mut stretch = stretch(of, known, first, end)?;
+                    let mut stretch = stretch(of, known, first, end);
                     stretch.topic.clone_from(topic);
                     (stretch.partition, stretch.whole) = (partition, whole);
                     stretches.push(stretch);
@@ -299,16 +299,13 @@ impl Core {
 }
 
 /// What is unsettled of a partition with this commit.
-pub(crate) fn stretch(
-    committed: Option<&Element>,
-    known: &Known,
-    first: i64,
-    end: i64,
-) -> Result<Stretch> {
+pub(crate) fn stretch(committed: Option<&Element>, known: &Known, first: i64, end: i64) -> Stretch {
     let mark = incarnation(known.id);
     let statement = match committed {
+        // What cannot be read, for instance of a newer release, counts as unsettled.
         Some(element) if element.offset >= 0 && !element.metadata.is_empty() => {
-            Statement::decode(element.offset, &element.metadata)?
+            Statement::decode(element.offset, &element.metadata)
+                .unwrap_or_else(|_| Statement::plain(mark, element.offset))
         }
         Some(element) if element.offset >= 0 => Statement::plain(mark, element.offset),
         _ => Statement::plain(mark, first),
@@ -320,12 +317,12 @@ pub(crate) fn stretch(
     };
     let mut listed = statement.listed;
     listed.retain(|offset, _| *offset >= first && *offset < end);
-    Ok(Stretch {
+    Stretch {
         topic: String::new(),
         partition: 0,
         listed,
         next: statement.next.clamp(first, end.max(first)),
         end,
         whole: false,
-    })
+    }
 }

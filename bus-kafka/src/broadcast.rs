@@ -217,6 +217,8 @@ pub(crate) fn outside_of_groups(core: &Core) -> ClientConfig {
         .set("isolation.level", "read_committed")
         .set("topic.metadata.refresh.interval.ms", "5000")
         .set("fetch.queue.backoff.ms", "10")
+        // A partition that is added waits for the fetch that is under way.
+        .set("fetch.wait.max.ms", "100")
         .set("queued.max.messages.kbytes", "8192");
     client
 }

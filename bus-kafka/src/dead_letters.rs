@@ -65,7 +65,10 @@ impl std::fmt::Debug for DeadLetters {
 impl Index {
     fn open(core: &Core, topic: String, known: Known) -> Result<Self> {
         let mut client = outside_of_groups(core);
-        client.set("enable.partition.eof", "true");
+        client
+            .set("enable.partition.eof", "true")
+            // Going elsewhere waits for the fetch that is under way.
+            .set("fetch.wait.max.ms", "5");
         core.config.finish(&mut client);
         let consumer = client
             .create_with_context(core.link())

@@ -141,7 +141,14 @@ impl ConsumerContext for Context {
     ) {
         let mut assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
         if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            assigned.push(partitions.clone());
+            if self.shared.is_over() {
+                // Nobody will come back to it: closing waits for this call, and takes it back.
+                if let Err(native) = consumer.incremental_assign(partitions) {
+                    tracing::debug!(error = %native, "assigning before leaving");
+                }
+            } else {
+                assigned.push(partitions.clone());
+            }
             return;
         }
         assigned.clear();

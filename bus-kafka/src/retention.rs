@@ -208,7 +208,7 @@ async fn settled(core: &Arc<Core>, found: &Logs) -> Result<Offsets> {
                 let of = committed
                     .iter()
                     .find(|element| element.topic == *topic && element.partition == partition);
-                let base = stretch(of, known, first, end)?.first();
+                let base = stretch(of, known, first, end).first();
                 let least = cut.entry(key).or_insert(base);
                 *least = (*least).min(base);
             }
@@ -240,7 +240,7 @@ async fn count_dropped(core: &Arc<Core>, found: &Logs, cut: &Offsets) -> Result<
                 let of = committed
                     .iter()
                     .find(|element| element.topic == *topic && element.partition == partition);
-                let mut stretch = stretch(of, known, first, end)?;
+                let mut stretch = stretch(of, known, first, end);
                 stretch.topic.clone_from(topic);
                 stretch.partition = partition;
                 stretches.push(stretch);

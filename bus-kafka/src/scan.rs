@@ -149,7 +149,10 @@ fn size(record: &rdkafka::message::BorrowedMessage<'_>) -> u64 {
 /// A consumer outside of any group that tells the ends of partitions.
 fn reader(core: &Core) -> Result<Aside<BaseConsumer<Link>>> {
     let mut client = outside_of_groups(core);
-    client.set("enable.partition.eof", "true");
+    client
+        .set("enable.partition.eof", "true")
+        // Going elsewhere waits for the fetch that is under way.
+        .set("fetch.wait.max.ms", "5");
     core.config.finish(&mut client);
     client
         .create_with_context(core.link())

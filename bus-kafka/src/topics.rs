@@ -81,6 +81,19 @@ impl Topics {
         self.lock().get(name).cloned()
     }
 
+    /// Notes what the brokers say about a topic.
+    pub(crate) fn note(&self, name: &str, id: u128, partitions: usize) -> Known {
+        let mut known = self.lock();
+        match known.get(name) {
+            Some(same) if same.id == id && same.logs.len() == partitions => same.clone(),
+            _ => {
+                let found = Known::new(name, id, partitions);
+                known.insert(name.to_owned(), found.clone());
+                found
+            }
+        }
+    }
+
     /// Asks anew next time.
     pub(crate) fn forget(&self, name: &str) {
         self.lock().remove(name);
@@ -98,7 +111,6 @@ impl Core {
         let found = self
             .ask(move |core, patience| sys::describe_topics(core.client(), &asked, patience))
             .await?;
-        let mut known = self.topics.lock();
         let mut each = vec![None; names.len()];
         for topic in found {
             let Some(at) = names.iter().position(|name| *name == topic.name) else {
@@ -106,18 +118,9 @@ impl Core {
             };
             match topic.found {
                 Some((id, partitions)) => {
-                    let found = match known.get(&topic.name) {
-                        Some(same) if same.id == id && same.logs.len() == partitions => {
-                            same.clone()
-                        }
-                        _ => Known::new(&topic.name, id, partitions),
-                    };
-                    known.insert(topic.name, found.clone());
-                    each[at] = Some(found);
+                    each[at] = Some(self.topics.note(&topic.name, id, partitions));
                 }
-                None => {
-                    known.remove(&topic.name);
-                }
+                None => self.topics.forget(&topic.name),
             }
         }
         Ok(each)

@@ -420,8 +420,9 @@ impl Factory for KafkaFactory {
                 .iter()
                 .filter(|group| group.name().starts_with(&prefix))
                 .filter(|group| {
-                    let durable = group.name()[prefix.len()..].starts_with("s.");
-                    !group.members().is_empty() || !durable
+                    // Groups of responders and of durable subscriptions stay; members of the latter do not.
+                    let kind = &group.name()[prefix.len()..];
+                    kind == "n" || (kind.starts_with("s.") && !group.members().is_empty())
                 })
                 .map(|group| group.name().to_owned())
                 .collect();

@@ -64,6 +64,8 @@ fn consumer(shared: &Arc<Shared>) -> Result<Arc<BaseConsumer<Context>>> {
         )
         .set("topic.metadata.refresh.interval.ms", "5000")
         .set("fetch.queue.backoff.ms", "10")
+        // A partition that is added waits for the fetch that is under way.
+        .set("fetch.wait.max.ms", "100")
         .set("queued.max.messages.kbytes", "8192");
     config.finish(&mut client);
     let context = Context::new(shared);

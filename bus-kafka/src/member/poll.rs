@@ -1,7 +1,7 @@
 //! The thread that polls: fetching, rebalancing, pausing. Nothing that takes long happens here, so that the
 //! group never takes the member for dead because its handlers are slow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -93,12 +93,17 @@ impl ConsumerContext for Context {
         let shared = &self.shared;
         if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             tracing::debug!(group = %shared.group, count = partitions.count(), "assigned");
-            shared.todo().assigned.push(partitions.clone());
+            if self.is_halted() {
+                // Nobody will come back to it: closing waits for this call, and takes it back.
+                assign_unread(consumer, partitions);
+            } else {
+                shared.todo().assigned.push(partitions.clone());
+            }
             return;
         }
         let lost = consumer.assignment_lost();
         tracing::debug!(group = %shared.group, count = partitions.count(), lost, "revoked");
-        if lost || shared.stage() >= Stage::Leaving || self.is_halted() {
+        if lost || self.is_halted() {
             let mut todo = shared.todo();
             todo.assigned.clear();
             todo.revoked.clear();
@@ -147,6 +152,18 @@ fn unassign(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) {
     }
 }
 
+/// Takes partitions that will not be read.
+fn assign_unread(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) {
+    let done = if is_cooperative(consumer) {
+        consumer.incremental_assign(partitions)
+    } else {
+        consumer.assign(partitions)
+    };
+    if let Err(native) = done {
+        tracing::debug!(error = %native, "assigning before leaving");
+    }
+}
+
 /// Answers what the client library still waits for: otherwise closing the consumer would wait for ever.
 pub(super) fn let_go(shared: &Shared, consumer: &BaseConsumer<Context>) {
     let (assigned, revoked) = {
@@ -157,14 +174,7 @@ pub(super) fn let_go(shared: &Shared, consumer: &BaseConsumer<Context>) {
         )
     };
     for partitions in assigned {
-        let done = if is_cooperative(consumer) {
-            consumer.incremental_assign(&partitions)
-        } else {
-            consumer.assign(&partitions)
-        };
-        if let Err(native) = done {
-            tracing::debug!(error = %native, "assigning before leaving");
-        }
+        assign_unread(consumer, &partitions);
     }
     for (partitions, _) in revoked {
         unassign(consumer, &partitions);
@@ -174,6 +184,7 @@ pub(super) fn let_go(shared: &Shared, consumer: &BaseConsumer<Context>) {
 /// Polls until the member leaves, has to join anew, or the connection ends.
 pub(super) fn run(shared: &Arc<Shared>, consumer: &Arc<BaseConsumer<Context>>) {
     let mut paused = false;
+    let mut doubts = Doubts::default();
     let mut last_commit = Instant::now();
     while shared.stage() < Stage::Leaving && !shared.core.life.is_over() && !shared.todo().rejoin {
         subscribe(shared, consumer);
@@ -185,7 +196,67 @@ pub(super) fn run(shared: &Arc<Shared>, consumer: &Arc<BaseConsumer<Context>>) {
             last_commit = Instant::now();
             note_progress(shared);
         }
-        poll(shared, consumer);
+        doubts.settle(shared, consumer);
+        poll(shared, consumer, &mut doubts);
+    }
+}
+
+/// Topics that may have been deleted and made anew: nothing is taken of them until that is known.
+#[derive(Default)]
+struct Doubts {
+    topics: HashSet<String>,
+    asked: Option<Instant>,
+}
+
+impl Doubts {
+    /// How often the brokers are asked.
+    const SPACING: Duration = Duration::from_millis(100);
+
+    fn settle(&mut self, shared: &Shared, consumer: &BaseConsumer<Context>) {
+        let soon = self.asked.is_some_and(|at| at.elapsed() < Self::SPACING);
+        if self.topics.is_empty() || soon {
+            return;
+        }
+        self.asked = Some(Instant::now());
+        let names: Vec<String> = self.topics.iter().cloned().collect();
+        let Ok(found) = sys::describe_topics(shared.core.client(), &names, QUESTION) else {
+            return;
+        };
+        for topic in found {
+            // One that is gone may come back.
+            let Some((id, partitions)) = topic.found else {
+                continue;
+            };
+            let known = shared.core.topics.note(&topic.name, id, partitions);
+            shared.todo().recreated.push((topic.name.clone(), known));
+            self.go_on(shared, consumer, &topic.name, incarnation(id));
+        }
+    }
+
+    /// The log is the same: reading goes on where it was left.
+    fn go_on(&mut self, shared: &Shared, consumer: &BaseConsumer<Context>, topic: &str, mark: u32) {
+        self.topics.remove(topic);
+        let places: Vec<(i32, i64)> = {
+            let inner = shared.lock();
+            inner
+                .parts
+                .values()
+                .filter(|part| part.topic == topic && part.incarnation == mark)
+                .map(|part| (part.partition, part.fetched))
+                .collect()
+        };
+        for (partition, next) in places {
+            if let Err(native) = consumer.seek(topic, partition, Offset::Offset(next), QUESTION) {
+                tracing::debug!(error = %native, "seeking in a log that was in doubt");
+            }
+        }
+    }
+
+    /// All topics of the member are in doubt.
+    fn all(&mut self, shared: &Shared) {
+        let inner = shared.lock();
+        self.topics
+            .extend(inner.parts.values().map(|part| part.topic.clone()));
     }
 }
 
@@ -443,16 +514,14 @@ fn control_flow(shared: &Shared, consumer: &BaseConsumer<Context>, paused: &mut 
     }
 }
 
-fn poll(shared: &Shared, consumer: &BaseConsumer<Context>) {
+fn poll(shared: &Shared, consumer: &BaseConsumer<Context>, doubts: &mut Doubts) {
     let mut batch = Vec::new();
     let mut patience = STEP;
     while batch.len() < BATCH {
         match consumer.poll(patience) {
             None => break,
             Some(Ok(record)) => batch.push(record),
-            Some(Err(native)) => {
-                note_error(shared, &native);
-            }
+            Some(Err(native)) => note_error(shared, &native, doubts),
         }
         patience = Duration::ZERO;
     }
@@ -467,11 +536,14 @@ fn poll(shared: &Shared, consumer: &BaseConsumer<Context>) {
         let Some(part) = inner.part(record.topic(), record.partition()) else {
             continue;
         };
-        if part.revoked.is_some() {
+        if part.revoked.is_some() || doubts.topics.contains(record.topic()) {
             continue;
         }
         let (fetched, gone) = part.meet(record.offset());
         dropped += gone;
+        if fetched == Fetched::Again {
+            doubts.topics.insert(record.topic().to_owned());
+        }
         if fetched != Fetched::Waits {
             continue;
         }
@@ -528,12 +600,18 @@ fn take(
     })
 }
 
-fn note_error(shared: &Shared, native: &KafkaError) {
+fn note_error(shared: &Shared, native: &KafkaError, doubts: &mut Doubts) {
     tracing::debug!(group = %shared.group, error = %native, "polling");
     let failed = from_client(native);
     match native.rdkafka_error_code() {
-        // A topic that is not there yet, or not any more: it is looked for elsewhere.
-        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopicId) => {}
+        // A topic that is not there yet, or not any more.
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopicId
+            | RDKafkaErrorCode::OffsetOutOfRange,
+        ) => doubts.all(shared),
         _ if is_final(&failed) => shared.fail(failed),
         _ => {}
     }
