@@ -99,7 +99,8 @@ impl Config {
     pub(crate) const DEAD_LETTER_ROOM: usize = 1 << 20;
     const DEFAULT_PARTITIONS: u16 = 3;
     const DEFAULT_PORT: u16 = 9092;
-    const PREFIX: &'static str = "kafka.";
+    /// Options that start so are properties of librdkafka.
+    pub const PREFIX: &'static str = "kafka.";
 
     /// Reads the URL; the common options were taken into `settings` before.
     ///

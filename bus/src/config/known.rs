@@ -84,6 +84,14 @@ pub(super) const SECTIONS: [Section; 4] = [
         name: "kafka",
         schemes: &["kafka"],
         sample: "kafka://localhost",
+        #[cfg(feature = "kafka")]
+        adapter: Some(Adapter {
+            keys: &bus_kafka::Config::KEYS,
+            prefix: Some(bus_kafka::Config::PREFIX),
+            logs_in: true,
+            check: |url, settings| bus_kafka::Config::from_url(url, settings).map(drop),
+        }),
+        #[cfg(not(feature = "kafka"))]
         adapter: None,
     },
 ];
