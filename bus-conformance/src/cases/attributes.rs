@@ -190,10 +190,10 @@ async fn p6_a_plain_foreign_message_is_delivered(context: Context) -> Result<(),
     ensure_eq!(metadata.event_type, None, "a type that nobody wrote");
     ensure!(!metadata.id.to_string().is_empty(), "an id is filled in");
     let id = metadata.id.clone();
-    parcel.nack().await?;
     let own = inbox.next().await?;
     ensure_eq!(own.number(), 1, "the stream goes on");
     own.ack().await?;
+    parcel.nack().await?;
     // What the broker knows identifies it, so the filled-in id is the same each time.
     let again = inbox.parcel().await?;
     ensure_eq!(again.envelope().metadata.id, id, "the id of a redelivery");
