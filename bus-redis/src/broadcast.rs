@@ -240,8 +240,20 @@ async fn read(
         }
     };
     let mut found = Vec::new();
+    let mut failed = None;
     for (topic, reply) in topics.into_iter().zip(replies) {
-        let entries = entries(link::ok(reply)?, WHAT)?;
+        // What was read of the others is handed over all the same.
+        let entries = match link::ok(reply).and_then(|reply| entries(reply, WHAT)) {
+            Ok(entries) => entries,
+            Err(error) if error.is_retryable() => {
+                failed = Some(error);
+                continue;
+            }
+            Err(error) => {
+                tracing::warn!(%topic, %error, "a stream cannot be read");
+                continue;
+            }
+        };
         if entries.len() == each {
             listener.change(|dirty| {
                 dirty.insert(topic.clone());
@@ -255,7 +267,7 @@ async fn read(
         }
     }
     listener.shared.push(found, 0, false, false);
-    Ok(true)
+    failed.map_or(Ok(true), Err)
 }
 
 fn delivery(topic: &Topic, offset: Offset, fields: &crate::value::Fields) -> Result<Delivery> {

@@ -95,7 +95,7 @@ fn meaning(code: &str) -> (ErrorKind, &'static str) {
         "BUSY" => (ErrorKind::Unavailable, "the server is busy with a script"),
         "NOPERM" => (
             ErrorKind::PermissionDenied,
-            "the user may not run this command or use this key; docs/wire/redis.md lists the rights",
+            "the user may not run this command or use this key; docs/transports/redis.md lists the rights",
         ),
         "NOAUTH" | "WRONGPASS" => (
             ErrorKind::Unauthenticated,

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::core::{Backoff, Core};
 use crate::endpoint::Channel;
-use crate::error::unavailable;
+use crate::error::{is_final, unavailable};
 
 /// How often the registry is read: finds topics whose hint was lost (T3 allows five seconds).
 const REFRESH: Duration = Duration::from_millis(2_000);
@@ -51,6 +51,9 @@ async fn listen(core: Arc<Core>) {
     while !core.life.is_over() {
         match listen_once(&core, &mut backoff).await {
             Ok(()) => {}
+            Err(error) if is_final(&error) => {
+                tracing::warn!(%error, "hints cannot be heard: messages are found by looking for them");
+            }
             Err(error) => tracing::debug!(%error, "the channel of hints is not there"),
         }
         core.hints.listening.send_replace(false);

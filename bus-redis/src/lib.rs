@@ -1,7 +1,8 @@
 //! The bus over Redis Streams: one stream per topic, found by a registry.
 //!
 //! Nothing but the standard data types of Redis 7 or later is used; what has to be atomic is a server-side
-//! script that touches keys of one hash tag only. `docs/wire/redis.md` describes every key.
+//! script that touches keys of one hash tag only. `docs/wire/redis.md` describes every key,
+//! `docs/transports/redis.md` URLs, settings, rights and pitfalls.
 
 mod address;
 mod admin;

@@ -244,3 +244,22 @@ async fn sentinels_lead_to_the_new_primary() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_key_of_another_type_stops_no_other_topic() -> Result<()> {
+    let server = Server::start([]).await?;
+    let bus = server.client("").await?;
+    let mut heard = bus.broadcast::<Raw>().pattern("w.*").await?;
+    let mut inbox = bus.subscribe::<Raw>("g").pattern("w.*").await?;
+    server.run(&["SET", "bus:{w}:s:w.bad", "no stream"]).await?;
+    bus.add_topic(&bus_api::Topic::new("w.bad")?).await?;
+    let outcome = bus.publish(&message("w.bad", "x")?).await;
+    let error = outcome.err().context("it was stored")?;
+    ensure!(error.kind() == ErrorKind::Internal && !error.is_indeterminate());
+    bus.publish(&message("w.good", "x")?).await?;
+    for inbox in [&mut heard, &mut inbox] {
+        let received = timeout(PATIENCE, inbox.next()).await?;
+        received.context("it ended")??.ack().await?;
+    }
+    Ok(())
+}

@@ -29,7 +29,7 @@ async fn q3_a_late_reply_is_dropped(context: Context) -> Result<(), Violation> {
         .bus
         .respond(spec("p", Question::TOPIC)?)
         .await?;
-    let asked = client.request(&Question { number: 1 }).timeout(ms(300));
+    let asked = client.request(&Question { number: 1 }).timeout(secs(1));
     let (outcome, received) = tokio::join!(asked, requests.receiver.receive(1));
     let late = received?.remove(0);
     match outcome {
