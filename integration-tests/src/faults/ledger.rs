@@ -9,9 +9,12 @@ use bus::Error;
 use super::probe::{Fate, fate};
 use super::report::Report;
 
-/// How much later than a confirmed ack a delivery may arrive that the broker had sent before it: the way
-/// through the kernel and a busy machine's scheduler.
-const CROSSING: Duration = Duration::from_millis(250);
+/// How much later than a confirmed ack a delivery may be handed out that the broker had sent before it: it
+/// lay in a member, behind others of its key. What the broker sends after a lost ack comes at the earliest
+/// when the lease has run out, which is longer.
+const CROSSING: Duration = Duration::from_secs(2);
+/// The same when the server was killed in between: then it may send at once what it has forgotten.
+const CROSSING_A_KILL: Duration = Duration::from_millis(250);
 /// Most numbers that a violation names.
 const NAMED: usize = 8;
 
@@ -33,12 +36,14 @@ pub(super) struct Books {
     pub(super) delivered: u64,
     /// Numbers whose ack or dead letter was confirmed.
     pub(super) settled: u64,
+    /// Messages whose publish is confirmed and which no member has got yet.
+    pub(super) waiting: u64,
     /// Settlements refused because another member had the delivery.
     pub(super) fenced: u64,
     /// Why publishes were not confirmed, and how often.
     pub(super) refusals: BTreeMap<String, u64>,
-    /// When the server was killed.
-    kills: Vec<u64>,
+    /// When the server was killed, and when it was back.
+    kills: Vec<(u64, u64)>,
     /// What members and publishers said that must not happen.
     pub(super) complaints: Vec<String>,
 }
@@ -80,9 +85,12 @@ impl Books {
 
     pub(super) fn note_confirmed(&mut self, number: u64) {
         self.confirmed += 1;
+        let mut waits = false;
         if let Some(entry) = self.entry(number) {
             entry.confirmed = true;
+            waits = entry.deliveries == 0;
         }
+        self.waiting += u64::from(waits);
     }
 
     pub(super) fn note_unconfirmed(&mut self, error: &Error) {
@@ -94,8 +102,8 @@ impl Books {
         *self.refusals.entry(error.to_string()).or_default() += 1;
     }
 
-    pub(super) fn note_kill(&mut self, at: u64) {
-        self.kills.push(at);
+    pub(super) fn note_kill(&mut self, at: u64, back: u64) {
+        self.kills.push((at, back));
     }
 
     pub(super) fn note(&mut self, report: &Report) {
@@ -103,10 +111,13 @@ impl Books {
             Report::Joined | Report::Started { .. } => {}
             Report::Delivered { number, at } => {
                 self.delivered += 1;
+                let mut waited = false;
                 if let Some(entry) = self.entry(number) {
+                    waited = entry.confirmed && entry.deliveries == 0;
                     entry.deliveries += 1;
                     entry.last_delivered_at = entry.last_delivered_at.max(at);
                 }
+                self.waiting -= u64::from(waited);
             }
             Report::Acked { number, at } | Report::Buried { number, at } => {
                 let mut first = false;
@@ -120,6 +131,26 @@ impl Books {
             }
             Report::Fenced { .. } => self.fenced += 1,
             Report::Ended(ref why) => self.complaints.push(format!("a member ended: {why}")),
+        }
+    }
+
+    fn why_again(&self, entry: &Entry, flushed: u64) -> Again {
+        let (settled, delivered) = (entry.settled_at, entry.last_delivered_at);
+        let between = |&&(killed, back): &&(u64, u64)| killed <= delivered && settled <= back;
+        let killed: Vec<&(u64, u64)> = self.kills.iter().filter(between).collect();
+        let crossing = if killed.is_empty() {
+            CROSSING
+        } else {
+            CROSSING_A_KILL
+        };
+        // What a member hears of while the server is away, the server had said before.
+        let young = |&&(killed, _): &&(u64, u64)| settled.saturating_add(flushed) >= killed;
+        if delivered - settled <= micros(crossing) {
+            Again::Crossed
+        } else if flushed > 0 && killed.iter().any(young) {
+            Again::Young
+        } else {
+            Again::Wrong
         }
     }
 
@@ -139,23 +170,17 @@ impl Books {
         let mut verdict = Verdict::default();
         let (mut lost, mut again) = (Named::default(), Named::default());
         let (mut not_buried, mut twice) = (Named::default(), Named::default());
-        let (crossing, flushed) = (micros(CROSSING), micros(flushed));
+        let flushed = micros(flushed);
         for (number, entry) in (0..).zip(&self.entries) {
             verdict.redelivered += u64::from(entry.deliveries.saturating_sub(1));
             if entry.confirmed && entry.deliveries == 0 {
                 lost.add(number);
             }
-            let late = entry.last_delivered_at.saturating_sub(entry.settled_at);
-            if entry.settled_at > 0 && late > 0 {
-                let young = |kill: &u64| {
-                    (entry.settled_at..entry.settled_at.saturating_add(flushed)).contains(kill)
-                };
-                if late <= crossing {
-                    verdict.crossed += 1;
-                } else if self.kills.iter().any(young) {
-                    verdict.young += 1;
-                } else {
-                    again.add(number);
+            if entry.settled_at > 0 && entry.last_delivered_at > entry.settled_at {
+                match self.why_again(entry, flushed) {
+                    Again::Crossed => verdict.crossed += 1,
+                    Again::Young => verdict.young += 1,
+                    Again::Wrong => again.add(number),
                 }
             }
             let entries = dead.get(&number).copied().unwrap_or(0);
@@ -182,6 +207,16 @@ impl Books {
         verdict.violations.extend(self.complaints.iter().cloned());
         verdict
     }
+}
+
+/// Why a delivery was handed out after a confirmed end.
+enum Again {
+    /// It had been sent before.
+    Crossed,
+    /// The ack was too young to survive a kill.
+    Young,
+    /// For no reason that the contract knows.
+    Wrong,
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -251,9 +286,13 @@ mod tests {
         ];
         assert_eq!(violations(&books(&again), &[]).len(), 1);
         let mut flushed = books(&again);
-        flushed.note_kill(3);
+        flushed.note_kill(3, 4);
         let verdict = flushed.judge(&BTreeMap::new(), Duration::from_secs(1));
         assert_eq!((verdict.young, verdict.violations.len()), (1, 0));
+        let mut old = books(&again);
+        old.note_kill(2_000_000, 3_000_000);
+        let verdict = old.judge(&BTreeMap::new(), Duration::from_secs(1));
+        assert_eq!((verdict.young, verdict.violations.len()), (0, 1));
     }
 
     #[test]

@@ -11,6 +11,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::ledger::Ledger;
 use super::probe::Probe;
 
+/// So many messages may wait to be handed out: a machine on which members cannot keep up publishes less.
+pub(super) const BACKLOG: u64 = 3_000;
+
 /// Publishes numbered events at a steady rate, as far as the broker takes them.
 #[derive(Debug)]
 pub(super) struct Load {
@@ -48,6 +51,9 @@ async fn publish(bus: BusClient, ledger: Arc<Ledger>, rate: u32, stop: Arc<Atomi
         let waited = last.elapsed().min(LATE);
         last = Instant::now();
         due += waited.as_secs_f64() * f64::from(rate);
+        if ledger.books().waiting > BACKLOG {
+            due = 0.0;
+        }
         while due >= 1.0 {
             due -= 1.0;
             let number = ledger.books().issue();

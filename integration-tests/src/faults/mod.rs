@@ -31,6 +31,8 @@ use crate::brokers::Kind;
 const KINDS: &[Kind] = &[
     #[cfg(feature = "redis")]
     Kind::Redis,
+    #[cfg(feature = "nats")]
+    Kind::Nats,
 ];
 
 /// Servers, members and connections are taken away under load, and every message is counted.
@@ -152,6 +154,10 @@ async fn on_stage(
         };
         let row = scenario::run(&mut stage, plan).await?;
         violations.extend(named(kind, &row.fault, &row.verdict.violations));
+        // Said at once, should a later fault end the run.
+        for violation in &row.verdict.violations {
+            writeln!(out, "violation: {violation}")?;
+        }
         let seconds = row.took.as_secs();
         writeln!(out, "{}, {} times: {seconds} s", row.fault, row.times)?;
         rows.push(row);

@@ -64,11 +64,9 @@ impl Stage {
     }
 
     fn with_options(&self, url: &str, namespace: &str) -> String {
-        // What is settled need not pile up over the rounds.
-        format!(
-            "{url}?namespace={namespace}&retention=settled{}",
-            self.options
-        )
+        // What is settled need not pile up over the rounds; a machine that is busy connects slowly.
+        let common = "retention=settled&connect_timeout=30s";
+        format!("{url}?namespace={namespace}&{common}{}", self.options)
     }
 
     /// The server that it hurts most to lose, else any.
