@@ -282,6 +282,7 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
         | Code::PurgeQueue
         | Code::PurgeInflight
         | Code::DestroyBroker
+        | Code::BrokerDestroy
         | Code::UnknownBroker
         | Code::Retry
         | Code::WaitCache => (

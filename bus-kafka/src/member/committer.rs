@@ -17,6 +17,8 @@ use crate::sys::{Commit, Element};
 const SPACING: Duration = Duration::from_millis(5);
 /// The least time after a commit that failed.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// How long a leaving member waits for its last commit.
+const LAST_COMMIT: Duration = Duration::from_secs(3);
 /// How often a waiting thread looks whether it is still wanted.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -99,13 +101,18 @@ fn send(
     items: &[Element],
 ) -> Result<Vec<Option<Error>>, Error> {
     let commit = Commit::send(consumer, items)?;
-    // It may take effect until it is answered, so nothing else is committed before.
+    // It may take effect until it is answered, so nothing else is committed before; only whoever leaves gives
+    // up, when the group is held up by others.
+    let began = Instant::now();
     let answer = loop {
         if let Some(answer) = commit.wait(STEP) {
             break answer?;
         }
         if shared.core.life.is_over() {
             return Err(crate::error::closed());
+        }
+        if consumer.context().is_halted() && began.elapsed() > LAST_COMMIT {
+            return Err(crate::error::no_answer());
         }
     };
     let each: Vec<Option<Error>> = items

@@ -111,7 +111,7 @@ fn live(shared: &Arc<Shared>, first: Arc<BaseConsumer<Context>>) {
             drop(inner);
             shared.receiver.notify_one();
         } else if !shared.core.life.is_over() {
-            committer::commit(shared, &consumer, |_, _| true, true);
+            release(shared, &consumer);
         }
         poll::let_go(shared, &consumer);
         drop(consumer);
@@ -123,6 +123,17 @@ fn live(shared: &Arc<Shared>, first: Arc<BaseConsumer<Context>>) {
     shared.lock().clear();
     shared.advance(Stage::Ended);
     shared.receiver.notify_one();
+}
+
+/// Commits what a leaving member knows; again when the group was rebalancing.
+fn release(shared: &Arc<Shared>, consumer: &Arc<BaseConsumer<Context>>) {
+    const TRIES: usize = 4;
+    for _ in 0..TRIES {
+        if committer::commit(shared, consumer, |_, _| true, true) {
+            return;
+        }
+        poll::let_go(shared, consumer);
+    }
 }
 
 /// Waits until the order that made the member leave was carried out, or its giver has died.

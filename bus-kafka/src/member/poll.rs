@@ -2,8 +2,8 @@
 //! group never takes the member for dead because its handlers are slow.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bus_api::cloudevents::Extent;
@@ -39,6 +39,8 @@ const MOST_BYTES: usize = 8 << 20;
 const HANDLERS: Duration = Duration::from_secs(30);
 /// How late the brokers learn of messages that were handed out, or passed by, without anything being settled.
 const PROGRESS: Duration = Duration::from_millis(100);
+/// How long a leaving member takes part in a rebalance that is under way.
+const CALM: Duration = Duration::from_millis(400);
 /// How long a question about committed offsets may take on this thread.
 const QUESTION: Duration = Duration::from_secs(5);
 
@@ -47,6 +49,7 @@ pub(crate) struct Context {
     link: Link,
     shared: Arc<Shared>,
     halted: AtomicBool,
+    rebalanced: Mutex<Option<Instant>>,
 }
 
 impl Context {
@@ -55,6 +58,7 @@ impl Context {
             link: shared.core.link(),
             shared: Arc::clone(shared),
             halted: AtomicBool::new(false),
+            rebalanced: Mutex::default(),
         }
     }
 
@@ -62,6 +66,15 @@ impl Context {
     pub(super) fn halt(&self) {
         self.halted.store(true, Ordering::Release);
         self.shared.work.notify_all();
+    }
+
+    /// Whether the group rebalances, or has just done so.
+    fn is_rebalancing(&self) -> bool {
+        const RECENT: Duration = Duration::from_secs(1);
+        self.rebalanced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some_and(|at| at.elapsed() < RECENT)
     }
 
     pub(super) fn is_halted(&self) -> bool {
@@ -91,6 +104,12 @@ impl ConsumerContext for Context {
         partitions: &mut TopicPartitionList,
     ) {
         let shared = &self.shared;
+        let mut rebalanced = self
+            .rebalanced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *rebalanced = Some(Instant::now());
+        drop(rebalanced);
         if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             tracing::debug!(group = %shared.group, count = partitions.count(), "assigned");
             if self.is_halted() {
@@ -178,6 +197,12 @@ pub(super) fn let_go(shared: &Shared, consumer: &BaseConsumer<Context>) {
     }
     for (partitions, _) in revoked {
         unassign(consumer, &partitions);
+    }
+    // A client that is closed while it is about to join again does not leave: the others would wait for it
+    // until its session ends.
+    let until = Instant::now() + CALM;
+    while consumer.context().is_rebalancing() && Instant::now() < until {
+        drop(consumer.poll(STEP));
     }
 }
 
