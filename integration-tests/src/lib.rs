@@ -3,6 +3,8 @@
 
 #[cfg(feature = "brokers")]
 pub mod brokers;
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub mod certificates;
 #[cfg(feature = "faults")]
 pub mod faults;
 #[cfg(feature = "kafka")]

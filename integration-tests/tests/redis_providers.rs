@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use integration_tests::brokers::free_port;
-use integration_tests::redis::certificates::Authority;
+use integration_tests::certificates::Authority;
 use integration_tests::redis::server::{Server, connect, round_trip};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
 use tokio::process::Command;

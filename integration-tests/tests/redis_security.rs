@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bus_api::{BusClient, Error, ErrorKind, Raw, Start};
 use integration_tests::brokers::free_port;
-use integration_tests::redis::certificates::{Authority, Files};
+use integration_tests::certificates::{Authority, Files};
 use integration_tests::redis::rights::{self, PASSWORD, Role};
 use integration_tests::redis::server::{PATIENCE, Server, connect, message, round_trip};
 use tokio::time::timeout;

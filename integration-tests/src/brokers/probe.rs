@@ -58,7 +58,8 @@ async fn nats(stream: TcpStream) -> Result<bool> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     stream.read_line(&mut line).await?;
-    if !line.starts_with("INFO ") || line.contains("\"auth_required\":true") {
+    let guarded = ["\"auth_required\":true", "\"tls_required\":true"];
+    if !line.starts_with("INFO ") || guarded.iter().any(|word| line.contains(word)) {
         return Ok(line.starts_with("INFO "));
     }
     stream

@@ -1,6 +1,5 @@
 //! Redis, under test.
 
-pub mod certificates;
 mod outside;
 pub mod rights;
 pub mod server;
