@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::core::Core;
 use crate::error::{NO_CONSUMER, NO_MESSAGE, NO_STREAM, NOTHING_TO_DELETE};
@@ -196,7 +197,15 @@ impl Core {
 
     pub(crate) async fn stream_info(&self, stream: &str) -> Result<Option<StreamInfo>> {
         let rest = format!("STREAM.INFO.{stream}");
-        found(self.api("looking at a stream", &rest, &Value::Null).await)
+        let asked = Instant::now();
+        let info: Option<StreamInfo> =
+            found(self.api("looking at a stream", &rest, &Value::Null).await)?;
+        // One stream for all, because its leader's clock is then the same for all.
+        let time = info.as_ref().filter(|_| stream == self.keys.data());
+        if let Some(time) = time.and_then(|info| info.ts) {
+            self.clock.read(time.into(), asked, Instant::now());
+        }
+        Ok(info)
     }
 
     /// The subjects of a stream that match, with their counts of messages.
@@ -306,7 +315,7 @@ impl Core {
         self.usable()?;
         self.link
             .socket
-            .until_up(tokio::time::Instant::now() + self.patience())
+            .until_up(Instant::now() + self.patience())
             .await?;
         Self::got(
             self.get_later(stream, question)

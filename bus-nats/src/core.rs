@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::closed;
 use crate::keys::Keys;
@@ -74,6 +75,7 @@ pub(crate) struct Core {
     /// Deliveries: a message that the client library cannot parse breaks this connection alone.
     pub(crate) feed: Socket,
     pub(crate) streams: Streams,
+    pub(crate) clock: Clock,
     /// The largest payload; fixed when the connection was made.
     pub(crate) max_payload: usize,
     /// Whose turn it is to publish, where each batch has to make room first.
@@ -103,6 +105,7 @@ impl Core {
         Arc::new(Self {
             keys: Keys::new(config.settings.namespace.clone()),
             streams: Streams::default(),
+            clock: Clock::default(),
             turn: tokio::sync::Mutex::default(),
             tasks: Mutex::default(),
             anchor: OnceLock::new(),

@@ -6,6 +6,7 @@ mod admin;
 mod api;
 mod broadcast;
 mod bus;
+mod clock;
 mod config;
 mod core;
 mod dead_letters;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use async_nats::StatusCode;
 use bus_api::cloudevents::{self, Extent, Known, Style};
@@ -19,6 +20,9 @@ use crate::wire;
 
 /// The header that says how many milliseconds the requester waits.
 pub(crate) const WAIT: &str = "bus-wait";
+/// The header that says until when, in milliseconds since 1970 by the clock of the server that leads the stream of
+/// messages: what a message takes on its way counts, too.
+pub(crate) const UNTIL: &str = "bus-until";
 
 type Answer = Result<async_nats::Message>;
 
@@ -64,7 +68,7 @@ pub(crate) fn read<'a>(
     pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     payload: Bytes,
 ) -> Result<Message> {
-    let position = Position::new(Arc::from(NAME), Offset(0, 0), std::time::SystemTime::now());
+    let position = Position::new(Arc::from(NAME), Offset(0, 0), SystemTime::now());
     let known = Known::at(&position, topic, NAME);
     let decoded = cloudevents::read(Style::Nats, Extent::Whole, pairs, payload, &known)?;
     match decoded.malformed {
@@ -122,6 +126,11 @@ impl Requester {
         let mut headers = wire::headers(message, Extent::Whole)?;
         let wait = deadline.saturating_duration_since(Instant::now());
         wire::put(&mut headers, WAIT, &wait.as_millis().to_string())?;
+        let until = core.clock.at_server(deadline);
+        let until = until.and_then(|until| until.duration_since(SystemTime::UNIX_EPOCH).ok());
+        if let Some(until) = until {
+            wire::put(&mut headers, UNTIL, &until.as_millis().to_string())?;
+        }
         let most = core.link.most();
         let bytes = wire_size(&headers) + message.payload.len();
         if bytes > most {

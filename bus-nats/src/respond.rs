@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::Subscriber;
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ use crate::bus::{Leave, Leaving};
 use crate::core::{Anchor, Core};
 use crate::error::{closed, error, invalid_argument, too_large, unavailable};
 use crate::link::{Lost, wire_size};
-use crate::request::{WAIT, read};
+use crate::request::{UNTIL, WAIT, read};
 use crate::wire;
 
 /// Requests that wait in a responder beyond what it may have outstanding are dropped by their deadlines.
@@ -160,24 +160,30 @@ fn incoming(core: &Core, message: &async_nats::Message) -> Result<Option<Incomin
         return Ok(None);
     };
     let topic = Topic::new(topic)?;
-    let mut wait = LONGEST_WAIT;
+    let mut deadline = Instant::now() + LONGEST_WAIT;
     let mut pairs = wire::pairs(message.headers.as_ref());
     pairs.retain(|(name, value)| {
-        let is_wait = name.eq_ignore_ascii_case(WAIT.as_bytes());
-        if is_wait {
-            let millis = std::str::from_utf8(value)
-                .ok()
-                .and_then(|text| text.parse().ok());
-            wait = millis.map_or(wait, |millis| wait.min(Duration::from_millis(millis)));
-        }
-        !is_wait
+        let millis = std::str::from_utf8(value)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .map(Duration::from_millis);
+        let until = if name.eq_ignore_ascii_case(WAIT.as_bytes()) {
+            millis.and_then(|wait| Instant::now().checked_add(wait))
+        } else if name.eq_ignore_ascii_case(UNTIL.as_bytes()) {
+            let until = millis.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+            until.and_then(|until| core.clock.here(until))
+        } else {
+            return true;
+        };
+        deadline = until.map_or(deadline, |until| deadline.min(until));
+        false
     });
-    if wait.is_zero() {
+    if deadline <= Instant::now() {
         return Ok(None);
     }
     Ok(Some(IncomingRequest {
         message: Arc::new(read(topic, pairs, message.payload.clone())?),
-        deadline: Instant::now() + wait,
+        deadline,
         reply_to: ReplyTo::new(reply_to.as_str()),
     }))
 }

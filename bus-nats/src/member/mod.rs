@@ -206,7 +206,15 @@ impl Driver {
             }
         }
         if self.present_at <= now {
-            self.be_present().await?;
+            self.present_at = now + valid_for(self.handle.lease) / 3;
+            let (handle, presence) = (Arc::clone(&self.handle), self.presence());
+            // One that does not arrive is followed by the next, before the last one has run out.
+            self.handle.core.spawn(async move {
+                // After its farewell it would bring the member back.
+                if !*handle.leaving.borrow() {
+                    let _ = handle.core.be_present(&handle.sub, &presence).await;
+                }
+            });
         }
         Ok(())
     }
