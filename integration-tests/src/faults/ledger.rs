@@ -171,6 +171,7 @@ impl Books {
         let (mut lost, mut again) = (Named::default(), Named::default());
         let (mut not_buried, mut twice) = (Named::default(), Named::default());
         let flushed = micros(flushed);
+        let mut latest = 0;
         for (number, entry) in (0..).zip(&self.entries) {
             verdict.redelivered += u64::from(entry.deliveries.saturating_sub(1));
             if entry.confirmed && entry.deliveries == 0 {
@@ -180,7 +181,10 @@ impl Books {
                 match self.why_again(entry, flushed) {
                     Again::Crossed => verdict.crossed += 1,
                     Again::Young => verdict.young += 1,
-                    Again::Wrong => again.add(number),
+                    Again::Wrong => {
+                        latest = latest.max(entry.last_delivered_at - entry.settled_at);
+                        again.add(number);
+                    }
                 }
             }
             let entries = dead.get(&number).copied().unwrap_or(0);
@@ -195,9 +199,13 @@ impl Books {
         for number in dead.keys().filter(|number| fate(**number) != Fate::Buried) {
             wrong.add(*number);
         }
+        let again_what = format!(
+            "delivered again after a confirmed end, up to {:?} later",
+            Duration::from_micros(latest)
+        );
         for (what, named) in [
             ("confirmed and never delivered", lost),
-            ("delivered again after a confirmed end", again),
+            (again_what.as_str(), again),
             ("failed for good and not among the dead letters", not_buried),
             ("more than once among the dead letters", twice),
             ("among the dead letters without reason", wrong),

@@ -20,6 +20,9 @@ pub(super) const ABORTS: u64 = 100;
 /// Longest time in a handler; with the rate of the run it makes many in flight.
 const MOST_WORK: u64 = 40;
 
+/// Of each member: many, and few enough that none of them lies in the member for seconds.
+const IN_FLIGHT: usize = 128;
+
 /// What a member process is told.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Orders {
@@ -57,7 +60,7 @@ async fn consume(bus: &BusClient, group: &str, lease: Duration) -> bus::Result<(
         .pattern(PATTERN)
         .start_at(Start::Earliest)
         .lease(lease)
-        .max_in_flight(512)
+        .max_in_flight(IN_FLIGHT)
         .retry(Retry::default().attempts(MANY_ATTEMPTS))
         .await?;
     let line = Line::default();
