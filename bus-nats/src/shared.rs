@@ -323,6 +323,11 @@ impl Shared {
         found.into_iter().map(|(_, receipt)| receipt).collect()
     }
 
+    /// How many messages are held, those on their way to being settled included.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().held.len()
+    }
+
     /// The lowest message that is held, and the highest that was ever fetched.
     pub(crate) fn bounds(&self) -> (Option<u64>, Option<u64>) {
         let state = self.lock();

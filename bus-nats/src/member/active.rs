@@ -1,5 +1,6 @@
 //! Which member of an ordered subscription is the active one: a lease, and a take-over in order.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use super::{Driver, Turn};
 use crate::api::ConsumerInfo;
 use crate::link::{Line, Lost};
+use crate::shared::Fetched;
 use crate::subscribe::Handle;
 
 /// Messages that are asked for again at once.
@@ -205,6 +207,7 @@ impl Driver {
     /// What it held is not this member's any more.
     fn step_back(&mut self) {
         let handle = Arc::clone(&self.handle);
+        self.gathering = None;
         self.standing.demote(&handle);
         self.puller = None;
         handle.shared.lose_all(false);
@@ -219,7 +222,7 @@ impl Driver {
             handle.record().consumer(&handle.sub),
         );
         match handle.core.consumer_info(&stream, &consumer).await? {
-            Some(info) => ask_again(&handle, &info).await?,
+            Some(info) => self.gather(&info).await?,
             None => handle.doubt(),
         }
         self.standing.own = Some(revision);
@@ -229,8 +232,102 @@ impl Driver {
     }
 }
 
-/// Lets the server hand over again, in order and before anything new, whatever is unsettled and not held here.
-pub(super) async fn ask_again(handle: &Handle, info: &ConsumerInfo) -> Result<()> {
+/// What was unsettled when a member became the active one, until all of it is here: only then its order is known,
+/// because leases that end by themselves mix it up.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    /// How many are still to come.
+    left: usize,
+    /// None of them lies above this.
+    last: u64,
+    arrived: BTreeMap<u64, Fetched>,
+    look_at: Instant,
+}
+
+impl Driver {
+    /// Lets everything unsettled come again, and keeps what comes until all of it is here.
+    pub(super) async fn gather(&mut self, info: &ConsumerInfo) -> Result<()> {
+        let handle = Arc::clone(&self.handle);
+        ask_again(&handle, info).await?;
+        let held = handle.shared.count();
+        let pending = usize::try_from(info.num_ack_pending).unwrap_or(usize::MAX);
+        let left = pending.saturating_sub(held);
+        self.gathering = (left > 0).then(|| Gathering {
+            left,
+            last: info.delivered.stream_seq,
+            arrived: BTreeMap::new(),
+            look_at: Instant::now() + handle.lease,
+        });
+        Ok(())
+    }
+
+    /// How many messages may be fetched now.
+    pub(super) fn room(&self) -> usize {
+        match &self.gathering {
+            Some(gathering) => gathering.left,
+            None => self.handle.shared.room(),
+        }
+    }
+
+    /// Hands over what was fetched, in order once everything that was unsettled is here.
+    pub(super) fn arrived(&mut self, fetched: Vec<Fetched>) {
+        let Some(gathering) = &mut self.gathering else {
+            self.handle.shared.push(fetched, self.handle.ordered);
+            return;
+        };
+        for one in fetched {
+            let sequence = one.delivery.position.offset().0;
+            let new = gathering.arrived.insert(sequence, one).is_none();
+            if new && sequence <= gathering.last {
+                gathering.left = gathering.left.saturating_sub(1);
+            }
+        }
+        if gathering.left == 0 {
+            self.gathered();
+        }
+    }
+
+    /// Hands over what is here.
+    pub(super) fn gathered(&mut self) {
+        if let Some(gathering) = self.gathering.take() {
+            let fetched = gathering.arrived.into_values().collect();
+            self.handle.shared.push(fetched, self.handle.ordered);
+        }
+    }
+
+    /// What does not come may have been removed: the server is asked how many there are.
+    pub(super) async fn look_for_missing(&mut self) -> Turn<()> {
+        let Some(gathering) = &mut self.gathering else {
+            return Ok(());
+        };
+        if gathering.look_at > Instant::now() {
+            return Ok(());
+        }
+        gathering.look_at = Instant::now() + self.handle.lease;
+        let handle = Arc::clone(&self.handle);
+        let (stream, consumer) = (
+            handle.core.keys.data(),
+            handle.record().consumer(&handle.sub),
+        );
+        let info = handle.core.consumer_info(&stream, &consumer).await?;
+        let held = handle.shared.count();
+        if let (Some(info), Some(gathering)) = (info, &mut self.gathering) {
+            let pending = usize::try_from(info.num_ack_pending).unwrap_or(usize::MAX);
+            gathering.left = pending.saturating_sub(held + gathering.arrived.len());
+        }
+        if self
+            .gathering
+            .as_ref()
+            .is_some_and(|gathering| gathering.left == 0)
+        {
+            self.gathered();
+        }
+        Ok(())
+    }
+}
+
+/// Lets the server hand over again, before anything new, whatever is unsettled and not held here.
+async fn ask_again(handle: &Handle, info: &ConsumerInfo) -> Result<()> {
     let core = &handle.core;
     let (stream, consumer) = (core.keys.data(), handle.record().consumer(&handle.sub));
     if info.num_ack_pending == 0 {

@@ -143,7 +143,7 @@ impl Driver {
                 until: one.until,
             });
         }
-        handle.shared.push(fetched, handle.ordered);
+        self.arrived(fetched);
         Ok(())
     }
 
@@ -174,7 +174,7 @@ impl Driver {
         }
         if handle.ordered {
             // The active member alone has any of it, and order allows no gap.
-            return Ok(super::active::ask_again(&handle, &info).await?);
+            return Ok(self.gather(&info).await?);
         }
         let members = core.members(&handle.sub).await?;
         let others = members

@@ -109,6 +109,7 @@ impl Driver {
         let log_lost = own.log != record.log;
         let reset = own.era != record.era;
         self.puller = None;
+        self.gathering = None;
         self.standing.demote(&handle);
         handle.set_record(record);
         handle.shared.lose_all(log_lost || reset);

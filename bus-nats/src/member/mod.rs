@@ -20,7 +20,7 @@ use crate::shared::EndsWith;
 use crate::socket::Reach;
 use crate::subscribe::Handle;
 
-use active::Standing;
+use active::{Gathering, Standing};
 
 pub(crate) use fetch::{damaged, pending};
 
@@ -66,6 +66,7 @@ pub(crate) struct Driver {
     doubtful: bool,
     /// After a break: something was handed over that never arrived; perhaps the client could not read it.
     unseen: Option<bool>,
+    gathering: Option<Gathering>,
     present_at: Instant,
     extend_at: Instant,
 }
@@ -82,6 +83,7 @@ impl Driver {
             standing: Standing::new(&handle),
             doubtful: false,
             unseen: None,
+            gathering: None,
             present_at: now,
             extend_at: now + handle.lease / 3,
             handle,
@@ -135,10 +137,12 @@ impl Driver {
         self.stand().await?;
         self.duties().await?;
         self.connect().await?;
+        self.look_for_missing().await?;
         let active = self.standing.may_fetch();
         let mut until = self.present_at.min(self.extend_at);
         until = until.min(self.standing.next_duty(&handle));
         let seen = self.feed;
+        let room = self.room();
         let Some(puller) = &mut self.puller else {
             tokio::select! {
                 () = woken => {}
@@ -148,7 +152,7 @@ impl Driver {
             }
             return Ok(());
         };
-        let room = if active { handle.shared.room() } else { 0 };
+        let room = if active { room } else { 0 };
         puller.top_up(&handle.core, room, false).await?;
         let until = puller.next_duty().map_or(until, |duty| until.min(duty));
         let first = tokio::select! {
@@ -278,6 +282,7 @@ impl Driver {
             // What cannot be looked up comes again when the lease ends.
             let _ = self.fetched(late).await;
         }
+        self.gathered();
         handle.shared.shut();
         handle.shared.end(closed());
         let mut result = Ok(());
