@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bus_api::{Error, ErrorKind, Result};
-use redis::aio::{MultiplexedConnection, PubSub};
+use redis::aio::{MultiplexedConnection, PubSub, PubSubSink};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind as Native, IntoConnectionInfo,
     RedisConnectionInfo, RedisError, ServerErrorKind, TlsCertificates, Value,
@@ -21,6 +21,20 @@ pub(crate) struct Endpoint {
     login: RedisConnectionInfo,
     /// How long one try to connect may take.
     patience: Duration,
+}
+
+/// How long a sign of life may take.
+const PING: Duration = Duration::from_secs(5);
+
+/// Checks that a connection that only listens still leads somewhere: silence alone says nothing.
+///
+/// # Errors
+/// `Unavailable` when the server does not answer.
+pub(crate) async fn check(sink: &mut PubSubSink) -> Result<()> {
+    match tokio::time::timeout(PING, sink.ping::<Value>()).await {
+        Ok(Ok(_)) => Ok(()),
+        _ => Err(unavailable()),
+    }
 }
 
 /// What is listened to.

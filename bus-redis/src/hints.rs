@@ -9,13 +9,11 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use crate::core::{Backoff, Core};
-use crate::endpoint::Channel;
-use crate::error::{is_final, unavailable};
+use crate::endpoint::{self, Channel};
+use crate::error::is_final;
 
 /// How often the registry is read: finds topics whose hint was lost (T3 allows five seconds).
 const REFRESH: Duration = Duration::from_millis(2_000);
-/// How long a sign of life may take.
-const PING: Duration = Duration::from_secs(5);
 /// How long a first subscription waits for the channel; the sweep covers what it misses.
 const READY: Duration = Duration::from_secs(1);
 
@@ -93,10 +91,7 @@ async fn listen_once(core: &Arc<Core>, backoff: &mut Backoff) -> Result<()> {
                 }
             }
             _ = refresh.tick() => {
-                let alive = tokio::time::timeout(PING, sink.ping::<redis::Value>()).await;
-                if !matches!(alive, Ok(Ok(_))) {
-                    return Err(unavailable());
-                }
+                endpoint::check(&mut sink).await?;
                 if let Err(error) = core.registry.refresh(core).await {
                     tracing::debug!(%error, "the registry could not be read");
                 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::core::{Backoff, Core};
-use crate::endpoint::Channel;
+use crate::endpoint::{self, Channel};
 use crate::error::{closed, error, senseless, too_large};
 use crate::keys::Keys;
 use crate::script::{self, REQUEST};
@@ -27,6 +27,8 @@ const VERSION: u8 = 1;
 /// The field of a request that says where the reply goes.
 pub(crate) const REPLY_TO: &str = "bus-reply-to";
 
+/// How often the way of the replies is checked.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 /// Records of requests and their replies are gone after this time at the latest.
 const LONGEST: Duration = Duration::from_secs(600);
 
@@ -235,11 +237,21 @@ impl Requester {
 
     async fn listen_once(&self, backoff: &mut Backoff) -> Result<()> {
         let inbox = Channel::Exact(&self.inbox);
-        let mut channel = self.core.endpoint.listen(inbox).await?;
+        let channel = self.core.endpoint.listen(inbox).await?;
         backoff.reset();
         self.listening.send_replace(true);
-        let mut messages = channel.on_message();
-        while let Some(message) = messages.next().await {
+        let (mut sink, mut messages) = channel.split();
+        let mut check = tokio::time::interval(CHECK_EVERY);
+        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let message = tokio::select! {
+                message = messages.next() => message,
+                _ = check.tick() => {
+                    endpoint::check(&mut sink).await?;
+                    continue;
+                }
+            };
+            let Some(message) = message else { break };
             // The token, a space, the record.
             let payload = Bytes::copy_from_slice(message.get_payload_bytes());
             let Some(token) = payload.get(..32).and_then(|t| std::str::from_utf8(t).ok()) else {

@@ -241,11 +241,14 @@ fn add(call: &mut Cmd, stream: usize, item: &Item) {
                 );
         }
         Step::Settle(Settlement::Release) => {
-            let record = unstarted(&item.held).map(|record| record.encode().to_vec());
+            // A started-mark may be on its way whose answer nobody waited for: what was known before it counts.
+            let record = unstarted(&item.held)
+                .map(|record| record.encode())
+                .or_else(|| item.held.record.clone());
             call.arg("H")
                 .arg(stream)
                 .arg(at)
-                .arg(record.unwrap_or_default());
+                .arg(&record.unwrap_or_default()[..]);
         }
         Step::Settle(Settlement::DeadLetter(entry)) => {
             let items = dead_letter(entry);

@@ -5,7 +5,7 @@
 --   A k n id...             acks n messages without a record
 --   a k id                  acks one with a record
 --   R k id delay record     comes again after delay ms; record '' leaves what is stored
---   H k id record           was handed back: comes again at once, with one hand-over less
+--   H k id record           was handed back: comes again at once, with one hand-over less and this record or none
 --   M k id record           stores a record
 --   D k id entry n f v...   writes the dead letter named entry with n items, then acks
 -- -> {'F'} when fenced, else per message 1 done, 0 not held, 2 gone before
@@ -53,7 +53,8 @@ while i <= #ARGV do
       i = i + 5
     elseif op == 'H' then
       if mine then
-        if ARGV[i + 3] ~= '' then redis.call('HSET', KEYS[4], name, ARGV[i + 3]) end
+        if ARGV[i + 3] ~= '' then redis.call('HSET', KEYS[4], name, ARGV[i + 3])
+        else redis.call('HDEL', KEYS[4], name) end
         local target = ordered and me or '~parked'
         if not ordered then redis.call('ZADD', KEYS[3], now, name); wake = true end
         redis.call('XCLAIM', key, group, target, 0, id, 'RETRYCOUNT', math.max(count - 1, 0), 'JUSTID')
