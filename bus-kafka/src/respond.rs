@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use crate::bus::{Leave, Leaving};
 use crate::core::{Anchor, Core, Link};
 use crate::error::{closed, error, from_client, is_final};
+use crate::member::leave_group;
 use crate::request::{Address, REPLY_TO, TIMEOUT};
 use crate::sys::{self, Commit, Element, When};
 use crate::topics::Purpose;
@@ -242,6 +243,9 @@ pub(crate) async fn respond(
         .name("bus-kafka-requests".to_owned())
         .spawn(move || {
             run(&thread, &consumer);
+            if !thread.core.life.is_over() {
+                leave_group(&consumer);
+            }
             drop(consumer);
             thread.done.send_replace(true);
             thread.receiver.notify_one();
