@@ -76,6 +76,10 @@ pub fn steps() -> Vec<Step> {
             "brokers on demand",
             "test --workspace --all-features --test brokers",
         ),
+        step(
+            "the bus command on Redis",
+            "test --workspace --all-features --test cli",
+        ),
     ];
     steps.extend(TRANSPORTS.iter().map(conformance));
     steps.extend(OWN_TESTS.iter().map(|(transport, targets)| {

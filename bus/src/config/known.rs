@@ -167,6 +167,10 @@ fn check_own(section: &Section, key: &str) -> Result<()> {
     if adapter.prefix.is_some_and(|prefix| key.starts_with(prefix)) {
         return Ok(());
     }
+    if Settings::KEYS.contains(&key) {
+        let text = format!("option `{key}` belongs to the section [bus]");
+        return Err(Error::new(ErrorKind::InvalidConfig, text));
+    }
     let mut known = adapter.keys.to_vec();
     if adapter.logs_in {
         known.extend(["user", "password"]);
@@ -177,13 +181,9 @@ fn check_own(section: &Section, key: &str) -> Result<()> {
         .map(|(file, _)| file)
         .collect::<Vec<_>>();
     known.extend(files);
-    check(key, &known).map_err(|error| {
-        if Settings::KEYS.contains(&key) {
-            let text = format!("option `{key}` belongs to the section [bus]");
-            return Error::new(ErrorKind::InvalidConfig, text);
-        }
-        error
-    })
+    // In a URL the common options stand beside those of the transport.
+    known.extend(Settings::KEYS);
+    check(key, &known)
 }
 
 /// The typing errors of options are told in one way, in files as in URLs.

@@ -62,7 +62,8 @@ impl Layer {
             let (section, key) = name.split_once('.').unwrap_or((&name, ""));
             layer.flatten(section, key, value)?;
         }
-        layer.check()?;
+        layer.check_keys()?;
+        layer.check_secrets()?;
         Ok(layer)
     }
 
@@ -85,13 +86,15 @@ impl Layer {
             let text = url.options().get(key).unwrap_or_default();
             layer.push(section, key, text);
         }
+        layer.check_keys()?;
+        // Whether there can be any is the transport's to say.
         if let Some(user) = url.user() {
             layer.push(own, "user", user);
         }
         if let Some(password) = url.password() {
             layer.push(own, "password", password.expose());
         }
-        layer.check()?;
+        layer.check_secrets()?;
         Ok(layer)
     }
 
@@ -131,11 +134,16 @@ impl Layer {
         Ok(())
     }
 
-    fn check(&self) -> Result<()> {
+    fn check_keys(&self) -> Result<()> {
         for entry in &self.entries {
             known::check_key(&entry.section, &entry.key)
                 .map_err(|error| self.place(error, &entry.section, &entry.key))?;
         }
+        Ok(())
+    }
+
+    /// A secret is said once.
+    fn check_secrets(&self) -> Result<()> {
         for (file, secret) in SECRET_FILES {
             let said = |key: &str, section: &str| {
                 self.entries
