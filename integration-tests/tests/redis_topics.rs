@@ -27,7 +27,7 @@ async fn run(bus: &BusClient, root: &str, topics: usize) -> Result<Duration> {
     let publishing = async {
         for number in 0..MESSAGES {
             let topic = format!("{root}.t{}", number % topics);
-            publisher.send(&message(&topic, "x")?).await?;
+            drop(publisher.send(&message(&topic, "x")?).await?);
         }
         publisher.flush().await.map_err(anyhow::Error::from)
     };
