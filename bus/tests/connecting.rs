@@ -27,7 +27,12 @@ async fn an_unknown_scheme_or_option_names_the_nearest() {
 #[tokio::test]
 async fn a_scheme_without_a_neighbour_lists_what_there_is() {
     let error = bus::connect("carrier-pigeon://loft").await.unwrap_err();
-    assert!(error.to_string().contains("known are memory"), "{error}");
+    let text = error.to_string();
+    let (_, known) = text.split_once("known are ").unwrap();
+    assert!(
+        known.split(", ").any(|scheme| scheme == "memory"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
