@@ -62,9 +62,12 @@ async fn request_reply() {
 #[tokio::test]
 async fn dead_letters() {
     let out = run(env!("CARGO_BIN_EXE_dead_letters")).await;
-    let expected = "handler: 550 no such mailbox: OrderPlaced { id: 7 }\nredriven: 1\n";
-    assert!(out.starts_with(expected), "{out}");
-    assert!(out.contains("mail about order 7"), "{out}");
+    let found = "handler: 550 no such mailbox: OrderPlaced { id: 7 }\n";
+    assert!(out.starts_with(found), "{out}");
+    // The worker may be quicker than the report of the redrive.
+    for line in ["redriven: 1\n", "mail about order 7\n"] {
+        assert!(out.contains(line), "{out}");
+    }
 }
 
 #[tokio::test]
