@@ -1,5 +1,6 @@
 //! The messaging contract and the layer that is written once on top of it.
 
+pub mod adapter;
 mod client;
 pub mod clock;
 pub mod cloudevents;

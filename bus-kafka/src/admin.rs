@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use bus_api::adapter::Backoff;
 use bus_api::{
     Admin, ErrorKind, Health, Result, Start, SubscriptionId, SubscriptionInfo, Topic, TopicInfo,
 };
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::bus::KafkaBus;
-use crate::core::{Backoff, Core};
+use crate::core::Core;
 use crate::error::{
     code_of, error, from_client, from_code, invalid_argument, no_answer, no_subscription,
 };
@@ -194,7 +195,7 @@ impl Core {
                     "the live members have not left in time; one of them may be cut off",
                 ));
             }
-            backoff.wait(&self.life).await;
+            backoff.wait(&self.life, None).await;
         }
     }
 
@@ -225,7 +226,7 @@ impl Core {
             if Instant::now() >= deadline {
                 return Err(no_answer());
             }
-            backoff.wait(&self.life).await;
+            backoff.wait(&self.life, None).await;
         }
     }
 

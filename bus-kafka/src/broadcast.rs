@@ -125,7 +125,7 @@ impl Follower for Shared {
                     }
                 };
                 if let Some(log) = lost {
-                    self.core.life.notices.report(Notice::LogLost { log });
+                    self.core.life.notices().report(Notice::LogLost { log });
                 }
                 self.begin(topic, partition, known, 0);
             }

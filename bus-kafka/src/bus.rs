@@ -79,10 +79,10 @@ impl KafkaBus {
         let core = Core::new(config)?;
         let anchor = Arc::new(Anchor(Arc::clone(&core)));
         if lazily {
-            let core = Arc::clone(&core);
-            core.clone().spawn(async move {
-                while core.reach(Instant::now()).await.is_err() {
-                    if core.life.refused().is_some() {
+            let lazy = Arc::clone(&core);
+            core.life.spawn(async move {
+                while lazy.reach(Instant::now()).await.is_err() {
+                    if lazy.refused().is_some() {
                         return;
                     }
                 }
@@ -104,7 +104,7 @@ impl KafkaBus {
     /// it: every call of it ends with `Closed`, nothing more is committed. Its members are missed by their
     /// groups at once unless the way to the brokers was cut before. Idempotent.
     pub fn kill(&self) {
-        self.core.kill();
+        self.core.life.end();
     }
 }
 
@@ -161,7 +161,7 @@ impl Bus for KafkaBus {
     }
 
     fn notices(&self) -> &Notices {
-        &self.core.life.notices
+        self.core.life.notices()
     }
 
     async fn close(&self, deadline: Instant) -> Result<()> {
@@ -177,7 +177,7 @@ impl Bus for KafkaBus {
                 .is_ok(),
             None => true,
         };
-        self.core.kill();
+        self.core.life.end();
         for result in left {
             match result {
                 Err(failed) if failed.kind() == ErrorKind::Closed => {}

@@ -1,18 +1,16 @@
 //! What all parts of a connection share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bus_api::{Error, ErrorKind, Notice, Notices, Result, SubscriptionId};
+use bus_api::adapter::{Backoff, Life};
+use bus_api::{Error, ErrorKind, Notice, Result, SubscriptionId};
 use rdkafka::admin::AdminClient;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataBroker;
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -29,49 +27,15 @@ use crate::topics::Topics;
 /// How many times as long as one question may take the brokers are asked.
 const PERSISTENCE: u32 = 5;
 
-/// Whether the connection lives, and whether the brokers are in reach.
-#[derive(Debug)]
-pub(crate) struct Life {
-    over: watch::Sender<bool>,
-    away: AtomicBool,
-    refused: Mutex<Option<Error>>,
-    pub(crate) notices: Notices,
+/// What every client of the client library tells about itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Link {
+    pub(crate) life: Arc<Life>,
+    /// Why the brokers refuse this connection.
+    refused: Arc<Mutex<Option<Error>>>,
 }
 
-impl Life {
-    fn new() -> Self {
-        Self {
-            over: watch::Sender::new(false),
-            away: AtomicBool::new(false),
-            refused: Mutex::default(),
-            notices: Notices::new(),
-        }
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        *self.over.borrow()
-    }
-
-    /// Waits until it is over.
-    pub(crate) async fn ended(&self) {
-        // The sender is `self`, so that waiting cannot fail.
-        let _ = self.over.subscribe().wait_for(|over| *over).await;
-    }
-
-    /// No broker can be reached.
-    pub(crate) fn lost(&self) {
-        if !self.is_over() && !self.away.swap(true, Ordering::AcqRel) {
-            self.notices.report(Notice::Disconnected);
-        }
-    }
-
-    /// A broker has been reached.
-    pub(crate) fn reached(&self) {
-        if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::AcqRel) {
-            self.notices.report(Notice::Reconnected);
-        }
-    }
-
+impl Link {
     /// The brokers refused the credentials.
     pub(crate) fn refused(&self) -> Option<Error> {
         self.refused
@@ -80,10 +44,6 @@ impl Life {
             .clone()
     }
 }
-
-/// What every client of the client library tells about itself.
-#[derive(Clone, Debug)]
-pub(crate) struct Link(pub(crate) Arc<Life>);
 
 impl ClientContext for Link {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -106,14 +66,10 @@ impl ClientContext for Link {
         tracing::debug!(error = %native, reason, "the Kafka client reports an error");
         match native.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
-                let mut refused = self
-                    .0
-                    .refused
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                *refused = Some(from_client(&native));
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(from_client(&native));
             }
-            Some(RDKafkaErrorCode::AllBrokersDown) => self.0.lost(),
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.life.lost(),
             _ => {}
         }
     }
@@ -127,6 +83,7 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) names: Names,
     pub(crate) life: Arc<Life>,
+    link: Link,
     pub(crate) topics: Topics,
     pub(crate) registry: Registry,
     pub(crate) publisher: OnceLock<Publisher>,
@@ -134,7 +91,6 @@ pub(crate) struct Core {
     pub(crate) dead: DeadLetters,
     admin: Aside<AdminClient<Link>>,
     limits: OnceLock<Limits>,
-    tasks: Mutex<Vec<AbortHandle>>,
 }
 
 impl std::fmt::Debug for Core {
@@ -149,11 +105,11 @@ impl Core {
     /// # Errors
     /// `InvalidConfig` for properties that the client library refuses.
     pub(crate) fn new(config: Config) -> Result<Arc<Self>> {
-        let life = Arc::new(Life::new());
+        let link = Link::default();
         let mut client = config.client();
         config.finish(&mut client);
         let admin = client
-            .create_with_context(Link(Arc::clone(&life)))
+            .create_with_context(link.clone())
             .map_err(|native| from_client(&native))?;
         Ok(Arc::new(Self {
             names: Names::new(config.settings.namespace.clone()),
@@ -163,15 +119,15 @@ impl Core {
             followers: Followers::default(),
             dead: DeadLetters::default(),
             limits: OnceLock::new(),
-            tasks: Mutex::default(),
             admin: Aside::new(admin),
-            life,
+            life: Arc::clone(&link.life),
+            link,
             config,
         }))
     }
 
     pub(crate) fn link(&self) -> Link {
-        Link(Arc::clone(&self.life))
+        self.link.clone()
     }
 
     pub(crate) fn admin(&self) -> &AdminClient<Link> {
@@ -191,7 +147,7 @@ impl Core {
 
     /// Retention has dropped messages before a subscription had settled them.
     pub(crate) fn note_dropped(&self, subscription: &SubscriptionId, messages: u64) {
-        self.life.notices.report(Notice::Dropped {
+        self.life.notices().report(Notice::Dropped {
             subscription: subscription.clone(),
             messages,
         });
@@ -212,7 +168,7 @@ impl Core {
                         .map(|found| found.brokers().first().map(MetadataBroker::id))
                 })
                 .await;
-            if let Some(refused) = self.life.refused() {
+            if let Some(refused) = self.link.refused() {
                 return Err(refused);
             }
             match answer {
@@ -269,7 +225,7 @@ impl Core {
                 Err(failed)
                     if failed.kind() == ErrorKind::Unavailable && Instant::now() < deadline =>
                 {
-                    backoff.wait(&self.life).await;
+                    backoff.wait(&self.life, None).await;
                 }
                 answered => {
                     if answered.is_ok() {
@@ -290,45 +246,9 @@ impl Core {
         Ok(())
     }
 
-    /// Starts a task that ends with the connection.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let handle = tokio::spawn(task).abort_handle();
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.retain(|task| !task.is_finished());
-        tasks.push(handle);
-    }
-
-    /// Ends every task at once, without a word to the brokers; threads see it by themselves.
-    pub(crate) fn kill(&self) {
-        self.life.over.send_replace(true);
-        for task in self
-            .tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .drain(..)
-        {
-            task.abort();
-        }
-    }
-}
-
-/// Waits between tries: 20 ms, doubled up to a second, with jitter.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff(u32);
-
-impl Backoff {
-    pub(crate) fn next(&mut self) -> Duration {
-        let base = 20_u64 << self.0.min(6);
-        self.0 = self.0.saturating_add(1);
-        Duration::from_millis((base.min(1_000) * fastrand::u64(50..=100)) / 100)
-    }
-
-    /// Waits, at most until the end of the connection.
-    pub(crate) async fn wait(&mut self, life: &Life) {
-        tokio::select! {
-            () = tokio::time::sleep(self.next()) => {}
-            () = life.ended() => {}
-        }
+    /// Why the brokers refuse this connection, when they do.
+    pub(crate) fn refused(&self) -> Option<Error> {
+        self.link.refused()
     }
 }
 
@@ -338,6 +258,6 @@ pub(crate) struct Anchor(pub(crate) Arc<Core>);
 
 impl Drop for Anchor {
     fn drop(&mut self) {
-        self.0.kill();
+        self.0.life.end();
     }
 }

@@ -18,7 +18,7 @@ impl Core {
             writable: false,
             problems: Vec::new(),
             unprotected: Vec::new(),
-            notices: self.life.notices.recent(),
+            notices: self.life.notices().recent(),
             subscriptions: Vec::new(),
             details: BTreeMap::new(),
         };

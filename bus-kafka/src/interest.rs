@@ -59,7 +59,7 @@ impl Core {
             .unwrap_or_else(PoisonError::into_inner);
         state.followers.push(follower);
         if !std::mem::replace(&mut state.sweeps, true) {
-            self.spawn(sweep(Arc::clone(self)));
+            self.life.spawn(sweep(Arc::clone(self)));
         }
     }
 }

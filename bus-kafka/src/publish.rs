@@ -65,7 +65,7 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
     fn delivery(&self, report: &DeliveryResult<'_>, ticket: Box<Ticket>) {
         let result = match report {
             Ok(record) => {
-                self.0.0.reached();
+                self.0.life.reached();
                 Ok(Stored {
                     partition: record.partition(),
                     offset: record.offset(),
@@ -153,7 +153,7 @@ impl Publisher {
             jobs,
         };
         if core.publisher.set(publisher).is_ok() {
-            core.spawn(drive(Arc::clone(core), inbox));
+            core.life.spawn(drive(Arc::clone(core), inbox));
         }
         Ok(())
     }

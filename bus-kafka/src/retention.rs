@@ -48,7 +48,7 @@ pub(crate) fn start(core: &Arc<Core>) {
         (retention.age / 4).clamp(OFTEN, SELDOM)
     };
     let keeper = Arc::clone(core);
-    core.spawn(async move {
+    core.life.spawn(async move {
         loop {
             tokio::time::sleep(every.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
             if let Err(error) = keep(&keeper).await {

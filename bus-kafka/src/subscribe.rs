@@ -140,7 +140,7 @@ async fn joined(shared: &Arc<Shared>) -> Result<()> {
 fn watch_orders(shared: &Arc<Shared>) {
     let (core, weak) = (Arc::clone(&shared.core), Arc::downgrade(shared));
     let group = shared.group.clone();
-    shared.core.spawn(async move {
+    shared.core.life.spawn(async move {
         let mut registry = core.registry.watch();
         let mut obeyed = None;
         loop {

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bus_api::adapter::Backoff;
 use bus_api::{Error, ErrorKind, Provision, Result};
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::core::{Backoff, Core};
+use crate::core::Core;
 use crate::error::{from_client, from_code, missing_topic};
 use crate::sys;
 
@@ -166,7 +167,7 @@ impl Core {
                 );
             }
             if made {
-                backoff.wait(&self.life).await;
+                backoff.wait(&self.life, None).await;
             }
             if !made || Instant::now() >= again {
                 self.make(&missing).await?;

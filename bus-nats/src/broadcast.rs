@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bus_api::adapter::Backoff;
 use bus_api::{
     AttemptRecord, Delivery, Inbound, Inflow, Pattern, Receipt, Receiver, Result, Settlement,
     Settler, SubscriptionSpec,
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::api::{nanos, time};
 use crate::bus::{Leave, Leaving};
-use crate::core::{Anchor, Backoff, Core};
+use crate::core::{Anchor, Core};
 use crate::error::{closed, is_final};
 use crate::member::{damaged, pending};
 use crate::pull::{Pulled, Puller};
@@ -102,7 +103,7 @@ pub(crate) async fn subscribe(
         main: core.link.socket.reach(),
     };
     driver.open().await?;
-    core.spawn(driver.run());
+    core.life.spawn(driver.run());
     Ok(Inbound {
         receiver: Box::new(BroadcastReceiver(Arc::clone(&guard))),
         settler: Arc::new(BroadcastSettler(guard)),

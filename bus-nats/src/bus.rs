@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bus_api::adapter::{Backoff, Life};
 use bus_api::{
     AckDurability, Admin, Bus, BusUrl, Capabilities, DeadLetterStore, Error, ErrorKind, Inbound,
     Message, Notices, OrderedMembers, Published, Requests, ResponderSpec, Result, Settings,
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::core::{Anchor, Backoff, Core, Life};
+use crate::core::{Anchor, Core};
 use crate::error::{NAME, error, is_final};
 use crate::link::Link;
 use crate::request::Requester;
@@ -85,7 +86,7 @@ impl NatsBus {
     pub async fn open(config: Config) -> Result<Self> {
         let deadline = Instant::now() + config.settings.connect_timeout;
         let lazily = config.settings.connect_lazily;
-        let life = Arc::new(Life::new());
+        let life = Arc::new(Life::default());
         let (violations, violated) = mpsc::unbounded_channel();
         let main = reach(&config, &life, &violations, deadline).await?;
         let feed = reach(&config, &life, &violations, deadline).await?;
@@ -235,7 +236,7 @@ impl Bus for NatsBus {
     }
 
     fn notices(&self) -> &Notices {
-        &self.core.life.notices
+        self.core.life.notices()
     }
 
     async fn close(&self, deadline: Instant) -> Result<()> {

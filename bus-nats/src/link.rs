@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, StatusCode, Subject};
 use bus_api::Error;
+use bus_api::adapter::Life;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::core::{Core, Life};
+use crate::core::Core;
 use crate::error::{closed, denied, no_answer, too_large, unavailable};
 use crate::socket::Socket;
 
@@ -230,7 +231,7 @@ impl Link {
         let Some(queues) = queues else { return Ok(()) };
         let mut answers = self.socket.subscribe(format!("{}.*", self.inbox)).await?;
         let slots = Arc::clone(&self.slots);
-        core.spawn(async move {
+        core.life.spawn(async move {
             while let Some(message) = answers.next().await {
                 let id = message.subject.rsplit('.').next();
                 if let Some(id) = id.and_then(|id| id.parse().ok()) {
@@ -238,10 +239,10 @@ impl Link {
                 }
             }
         });
-        core.spawn(pump(Arc::clone(self), queues.data));
-        core.spawn(pump(Arc::clone(self), queues.control));
+        core.life.spawn(pump(Arc::clone(self), queues.data));
+        core.life.spawn(pump(Arc::clone(self), queues.control));
         let (slots, mut reach) = (Arc::clone(&self.slots), self.socket.watch());
-        core.spawn(async move {
+        core.life.spawn(async move {
             while reach.changed().await.is_ok() {
                 if !reach.borrow_and_update().up {
                     slots.broken();
@@ -249,7 +250,7 @@ impl Link {
             }
         });
         let (slots, mut violations) = (Arc::clone(&self.slots), queues.violations);
-        core.spawn(async move {
+        core.life.spawn(async move {
             while let Some(subject) = violations.recv().await {
                 slots.denied(&subject);
             }

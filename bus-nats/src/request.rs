@@ -89,7 +89,7 @@ impl Requester {
         let waiting = Arc::<Waiting>::default();
         let mut replies = core.link.socket.subscribe(format!("{inbox}.*")).await?;
         let to = Arc::clone(&waiting);
-        core.spawn(async move {
+        core.life.spawn(async move {
             while let Some(message) = replies.next().await {
                 let number = message.subject.rsplit('.').next();
                 let number = number.and_then(|number| number.parse().ok());

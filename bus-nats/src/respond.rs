@@ -107,7 +107,7 @@ pub(crate) async fn respond(
     let leaver: Arc<dyn Leave> = responder.clone();
     leaving.add(Arc::downgrade(&leaver));
     let guard = Arc::new(Guard(Arc::clone(&responder)));
-    core.spawn(work(responder, requests, core.hold()));
+    core.life.spawn(work(responder, requests, core.hold()));
     Ok(Requests {
         receiver: Box::new(Incoming(Arc::clone(&guard))),
         replier: Arc::new(NatsReplier(guard)),

@@ -111,7 +111,7 @@ async fn drop_counted(core: &Core, question: &Value) -> Result<()> {
         let messages = unsettled(&info).saturating_sub(unsettled(&after));
         if messages > 0 {
             count(core, &id, messages).await?;
-            core.life.notices.report(Notice::Dropped {
+            core.life.notices().report(Notice::Dropped {
                 subscription: id,
                 messages,
             });
@@ -167,7 +167,7 @@ async fn trim_aged(core: &Core, age: Duration) -> Result<()> {
 /// Starts the task that looks after age and settled messages; of all processes one does it at a time.
 pub(crate) fn start(core: &Arc<Core>) {
     let keeper = Arc::clone(core);
-    core.spawn(async move { keep(&keeper).await });
+    core.life.spawn(async move { keep(&keeper).await });
 }
 
 async fn keep(core: &Core) {

@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::{Client, Event, ServerError, ServerInfo, Subscriber};
+use bus_api::adapter::Life;
 use bus_api::{Notice, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::core::Life;
 use crate::error::{closed, from_connect, unavailable};
 
 /// Whether a connection reaches the server.
@@ -145,7 +145,7 @@ fn on_event(event: &Event, reach: &watch::Sender<Reach>, life: &Life, violations
             reach.send_modify(|reach| reach.up = false);
             life.lost();
         }
-        Event::SlowConsumer(_) => life.notices.report(Notice::SlowConsumer),
+        Event::SlowConsumer(_) => life.notices().report(Notice::SlowConsumer),
         Event::ServerError(ServerError::Other(text)) => {
             if let Some(subject) = violated(text) {
                 // Whoever listened has gone with the connection.

@@ -118,7 +118,7 @@ impl Core {
         let before = known.replace(Arc::clone(log));
         drop(known);
         if let Some(before) = before.filter(|before| before != log) {
-            self.life.notices.report(Notice::LogLost { log: before });
+            self.life.notices().report(Notice::LogLost { log: before });
         }
     }
 

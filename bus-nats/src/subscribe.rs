@@ -166,7 +166,7 @@ pub(crate) async fn subscribe(
     leaving.add(Arc::downgrade(&leaver));
     let membership = Arc::new(Membership(Arc::clone(&handle)));
     let driver = Driver::join(handle).await?;
-    core.spawn(driver.run());
+    core.life.spawn(driver.run());
     Ok(Inbound {
         receiver: Box::new(NatsReceiver(Arc::clone(&membership))),
         settler: Arc::new(NatsSettler(membership)),

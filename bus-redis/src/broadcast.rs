@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bus_api::adapter::Backoff;
 use bus_api::cloudevents::Extent;
 use bus_api::{
     AttemptRecord, Delivery, Inbound, Inflow, Offset, Pattern, Receipt, Receiver, Result,
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::bus::{Leave, Leaving};
-use crate::core::{Backoff, Core};
+use crate::core::Core;
 use crate::error::{closed, is_final};
 use crate::registry::Interest;
 use crate::shared::{EndsWith, Shared};
@@ -114,7 +115,7 @@ pub(crate) async fn subscribe(
     let leaver: Arc<dyn Leave> = listener.clone();
     leaving.add(Arc::downgrade(&leaver));
     let guard = Arc::new(Guard(Arc::clone(&listener)));
-    core.spawn(run(listener, start, positions));
+    core.life.spawn(run(listener, start, positions));
     Ok(Inbound {
         receiver: Box::new(BroadcastReceiver(Arc::clone(&guard))),
         settler: Arc::new(BroadcastSettler(guard)),

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
+use bus_api::adapter::Backoff;
 use bus_api::{
     AckDurability, Admin, Bus, BusUrl, Capabilities, DeadLetterStore, ErrorKind, Inbound, Message,
     Notices, OrderedMembers, Published, Requests, ResponderSpec, Result, Settings,
@@ -11,7 +12,7 @@ use bus_api::{
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::core::{Anchor, Backoff, Core};
+use crate::core::{Anchor, Core};
 use crate::endpoint::Endpoint;
 use crate::error::{NAME, closed, error, is_final};
 use crate::publish::Publisher;
@@ -176,7 +177,7 @@ impl Bus for RedisBus {
     }
 
     fn notices(&self) -> &Notices {
-        &self.core.life.notices
+        self.core.life.notices()
     }
 
     async fn close(&self, deadline: Instant) -> Result<()> {

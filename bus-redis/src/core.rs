@@ -1,13 +1,10 @@
 //! What all parts of a connection share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use bus_api::{Notice, Notices, Result};
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use bus_api::Result;
+use bus_api::adapter::Life;
 
 use crate::config::Config;
 use crate::endpoint::Endpoint;
@@ -19,53 +16,6 @@ use crate::registry::Registry;
 
 /// How long the server may take to answer before the connection is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Whether the connection lives, and whether the server is in reach.
-#[derive(Debug)]
-pub(crate) struct Life {
-    over: watch::Sender<bool>,
-    away: AtomicBool,
-    pub(crate) notices: Notices,
-}
-
-impl Life {
-    fn new() -> Self {
-        Self {
-            over: watch::Sender::new(false),
-            away: AtomicBool::new(false),
-            notices: Notices::new(),
-        }
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        *self.over.borrow()
-    }
-
-    /// Ends it; false when it was over already.
-    pub(crate) fn end(&self) -> bool {
-        !self.over.send_replace(true)
-    }
-
-    /// Waits until it is over.
-    pub(crate) async fn ended(&self) {
-        // The sender is `self`, so that waiting cannot fail.
-        let _ = self.over.subscribe().wait_for(|over| *over).await;
-    }
-
-    /// The server cannot be reached.
-    pub(crate) fn lost(&self) {
-        if !self.is_over() && !self.away.swap(true, Ordering::AcqRel) {
-            self.notices.report(Notice::Disconnected);
-        }
-    }
-
-    /// The server has been reached.
-    pub(crate) fn reached(&self) {
-        if self.away.swap(false, Ordering::AcqRel) {
-            self.notices.report(Notice::Reconnected);
-        }
-    }
-}
 
 /// What all parts of a connection share.
 #[derive(Debug)]
@@ -82,7 +32,6 @@ pub(crate) struct Core {
     pub(crate) control: Arc<Link>,
     pub(crate) registry: Registry,
     pub(crate) hints: Hints,
-    tasks: Mutex<Vec<AbortHandle>>,
     anchor: OnceLock<Weak<Anchor>>,
 }
 
@@ -98,7 +47,7 @@ impl Drop for Anchor {
 
 impl Core {
     pub(crate) fn new(config: Config, endpoint: Endpoint) -> Arc<Self> {
-        let life = Arc::new(Life::new());
+        let life = Arc::new(Life::default());
         let endpoint = Arc::new(endpoint);
         let link = || Link::new(Arc::clone(&endpoint), Arc::clone(&life), ANSWER_TIMEOUT);
         Arc::new(Self {
@@ -108,7 +57,6 @@ impl Core {
             control: link(),
             registry: Registry::default(),
             hints: Hints::default(),
-            tasks: Mutex::default(),
             anchor: OnceLock::new(),
             life,
             endpoint,
@@ -147,56 +95,12 @@ impl Core {
         Ok(())
     }
 
-    /// Starts a task that ends with the connection.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let handle = tokio::spawn(task).abort_handle();
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.retain(|task| !task.is_finished());
-        tasks.push(handle);
-    }
-
     /// Ends every task and connection at once, without a word to the server.
     pub(crate) fn kill(&self) {
         self.life.end();
-        for task in self
-            .tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .drain(..)
-        {
-            task.abort();
-        }
         for link in [&self.publishing, &self.reading, &self.control] {
             link.drop_connection();
         }
         self.registry.forget_interests();
-    }
-}
-
-/// Waits between tries at a server that is away: 20 ms, doubled up to a second, with jitter.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff(u32);
-
-impl Backoff {
-    pub(crate) fn reset(&mut self) {
-        self.0 = 0;
-    }
-
-    pub(crate) fn next(&mut self) -> Duration {
-        let base = 20_u64 << self.0.min(6);
-        self.0 = self.0.saturating_add(1);
-        Duration::from_millis((base.min(1_000) * fastrand::u64(50..=100)) / 100)
-    }
-
-    /// Waits, at most until `deadline` or the end of the connection.
-    pub(crate) async fn wait(&mut self, life: &Life, deadline: Option<Instant>) {
-        let mut until = Instant::now() + self.next();
-        if let Some(deadline) = deadline {
-            until = until.min(deadline);
-        }
-        tokio::select! {
-            () = tokio::time::sleep_until(until) => {}
-            () = life.ended() => {}
-        }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) async fn health(core: &Core) -> Health {
         writable: false,
         problems: Vec::new(),
         unprotected: Vec::new(),
-        notices: core.life.notices.recent(),
+        notices: core.life.notices().recent(),
         subscriptions: Vec::new(),
         details: BTreeMap::new(),
     };

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bus_api::Result;
+use bus_api::adapter::Backoff;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 
-use crate::core::{Backoff, Core};
+use crate::core::Core;
 use crate::endpoint::{self, Channel};
 use crate::error::is_final;
 
@@ -37,7 +38,7 @@ impl Hints {
     /// Starts listening, once, and waits a little until it does.
     pub(crate) async fn start(core: &Arc<Core>) {
         if !core.hints.started.swap(true, Ordering::AcqRel) {
-            core.spawn(listen(Arc::clone(core)));
+            core.life.spawn(listen(Arc::clone(core)));
         }
         let mut listening = core.hints.listening.subscribe();
         let _ = tokio::time::timeout(READY, listening.wait_for(|listening| *listening)).await;

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bus_api::adapter::Life;
 use bus_api::{Error, Result};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisError, Value};
 
-use crate::core::Life;
 use crate::endpoint::Endpoint;
 use crate::error::{closed, from_client, from_server, unavailable};
 use crate::script;

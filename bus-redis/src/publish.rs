@@ -38,7 +38,7 @@ impl Publisher {
     pub(crate) fn start(core: &Arc<Core>) -> Self {
         // The core of the bus bounds what is outstanding; waiting here would break the order.
         let (jobs, queue) = mpsc::unbounded_channel();
-        core.spawn(work(Arc::clone(core), queue));
+        core.life.spawn(work(Arc::clone(core), queue));
         Self { jobs }
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bus_api::adapter::Backoff;
 use bus_api::cloudevents::Extent;
 use bus_api::{ErrorKind, Message, Offset, Pattern, Position, Result, Topic, split_version};
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::core::{Backoff, Core};
+use crate::core::Core;
 use crate::endpoint::{self, Channel};
 use crate::error::{closed, error, senseless, too_large};
 use crate::keys::Keys;
@@ -214,7 +215,7 @@ impl Requester {
     /// Listens for replies; starts with the first request.
     async fn listen(self: &Arc<Self>) -> Result<()> {
         if !self.started.swap(true, Ordering::AcqRel) {
-            self.core.spawn(Arc::clone(self).work());
+            self.core.life.spawn(Arc::clone(self).work());
         }
         let mut listening = self.listening.subscribe();
         listening

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bus_api::adapter::Backoff;
 use bus_api::{
     IncomingRequest, Message, Replier, ReplyTo, RequestReceiver, Requests, ResponderSpec, Result,
 };
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::bus::{Leave, Leaving};
-use crate::core::{Backoff, Core};
+use crate::core::Core;
 use crate::error::{closed, error, invalid_argument, is_final, senseless};
 use crate::link::{self, Link};
 use crate::request::{REPLY_TO, message, pack, split_address, unpack};
@@ -138,8 +139,8 @@ pub(crate) async fn respond(
     let leaver: Arc<dyn Leave> = responder.clone();
     leaving.add(Arc::downgrade(&leaver));
     let guard = Arc::new(Guard(Arc::clone(&responder)));
-    core.spawn(presence(Arc::clone(&responder)));
-    core.spawn(work(responder));
+    core.life.spawn(presence(Arc::clone(&responder)));
+    core.life.spawn(work(responder));
     Ok(Requests {
         receiver: Box::new(Incoming(Arc::clone(&guard))),
         replier: Arc::new(RedisReplier(guard)),
@@ -156,7 +157,7 @@ async fn presence(responder: Arc<Responder>) {
                 backoff.reset();
                 PRESENCE_EVERY
             }
-            Err(_) => backoff.next(),
+            Err(_) => backoff.next_delay(),
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}

@@ -67,7 +67,7 @@ async fn trim(
     for ((id, _), count) in records.into_iter().zip(parts.iter().skip(1)) {
         let messages = u64::try_from(count.int(WHAT)?).unwrap_or(0);
         if messages > 0 {
-            core.life.notices.report(Notice::Dropped {
+            core.life.notices().report(Notice::Dropped {
                 subscription: id.clone(),
                 messages,
             });
@@ -126,7 +126,7 @@ async fn trim_aged(core: &Core) -> Result<()> {
 /// does it at a time.
 pub(crate) fn start(core: &Arc<Core>) {
     let keeper = Arc::clone(core);
-    core.spawn(async move { keep(&keeper).await });
+    core.life.spawn(async move { keep(&keeper).await });
 }
 
 async fn keep(core: &Core) {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bus_api::adapter::Backoff;
 use bus_api::cloudevents::dead_letter_details;
 use bus_api::{AttemptRecord, DeadLetter, Receipt, Result, Settlement, Settler};
 use redis::Cmd;
 use tokio::time::Instant;
 
 use crate::bus::Leave;
-use crate::core::Backoff;
 use crate::error::{closed, fenced, senseless};
 use crate::shared::Held;
 use crate::subscribe::{Handle, Membership};

@@ -146,7 +146,7 @@ pub(crate) async fn subscribe(
     let membership = Arc::new(Membership(Arc::clone(&handle)));
     let mut driver = Driver::new(Arc::clone(&handle), record);
     driver.join().await?;
-    core.spawn(driver.run());
+    core.life.spawn(driver.run());
     Ok(Inbound {
         receiver: Box::new(RedisReceiver(Arc::clone(&membership))),
         settler: Arc::new(RedisSettler(membership)),

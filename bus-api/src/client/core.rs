@@ -163,7 +163,7 @@ impl Core {
             results.resize(expected, Err(error));
         }
         if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
-            telemetry::failed(&span, error);
+            telemetry::failed(&span, error.kind().as_str());
         }
         results
     }

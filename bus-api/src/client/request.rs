@@ -137,7 +137,7 @@ async fn ask(core: &Core, question: Message, timeout: Duration) -> Result<Messag
             .with("topic", topic))
     });
     if let Err(error) = &outcome {
-        telemetry::failed(&span, error);
+        telemetry::failed(&span, error.kind().as_str());
     }
     outcome
 }

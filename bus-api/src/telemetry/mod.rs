@@ -51,7 +51,7 @@ mod span;
 mod trace;
 
 pub(crate) use meters::PublishMeters;
-pub(crate) use span::{batch_of, failed, handler_failed, process_span, publish_span, request_span};
+pub(crate) use span::{batch_of, failed, process_span, publish_span, request_span};
 pub use trace::TraceHook;
 
 /// The `group` label of a broadcast.

@@ -3,7 +3,6 @@
 use tracing::{Span, field, info_span};
 
 use crate::contract::Message;
-use crate::error::Error;
 
 /// Around one call that stores `batch`.
 pub(crate) fn publish_span(transport: &'static str, batch: &[Message]) -> Span {
@@ -68,13 +67,8 @@ pub(crate) fn process_span(
     span
 }
 
-/// Says how the work of `span` failed.
-pub(crate) fn failed(span: &Span, error: &Error) {
-    span.record("error.type", error.kind().as_str());
-}
-
-/// Says that the handler behind `span` failed, by the stable name of the failure.
-pub(crate) fn handler_failed(span: &Span, kind: &str) {
+/// Says how the work of `span` failed, by the stable name of the error or failure.
+pub(crate) fn failed(span: &Span, kind: &str) {
     span.record("error.type", kind);
 }
 

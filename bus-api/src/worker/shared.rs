@@ -78,7 +78,7 @@ impl Shared {
             result = run.instrument(span.clone()) => {
                 let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
                 if let Err(error) = &result {
-                    telemetry::handler_failed(&span, error.kind());
+                    telemetry::failed(&span, error.kind());
                 }
                 Some(result)
             }

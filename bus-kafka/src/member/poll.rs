@@ -418,7 +418,7 @@ fn part(
         .log_name(&committed.topic, committed.partition, id);
     if statement.incarnation != mark {
         let log = Arc::clone(&log);
-        shared.core.life.notices.report(Notice::LogLost { log });
+        shared.core.life.notices().report(Notice::LogLost { log });
         statement = Statement::plain(mark, 0);
     }
     let width = shared.max_in_flight / partitions.max(1);
@@ -504,7 +504,7 @@ fn start_recreated(shared: &Shared, consumer: &BaseConsumer<Context>) {
             part.touch();
             inner.add(part);
             drop(inner);
-            shared.core.life.notices.report(Notice::LogLost { log });
+            shared.core.life.notices().report(Notice::LogLost { log });
             if let Err(native) = consumer.seek(&topic, partition, Offset::Beginning, QUESTION) {
                 tracing::debug!(error = %native, "seeking to the start of a new log");
             }

@@ -117,7 +117,7 @@ impl Driver {
             handle
                 .core
                 .life
-                .notices
+                .notices()
                 .report(Notice::SubscriptionRecreated {
                     subscription: handle.id.clone(),
                 });

@@ -8,10 +8,11 @@ mod lost;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus_api::adapter::Backoff;
 use bus_api::{Error, Result};
 use tokio::time::Instant;
 
-use crate::core::{Anchor, Backoff};
+use crate::core::Anchor;
 use crate::error::{closed, is_final};
 use crate::presence::{Presence, valid_for};
 use crate::pull::{Pulled, Puller};
@@ -204,7 +205,7 @@ impl Driver {
             if !buffered.is_empty() {
                 let handle = Arc::clone(&self.handle);
                 // Beside the driver: an answer that does not come must not hold it up.
-                self.handle.core.spawn(async move {
+                self.handle.core.life.spawn(async move {
                     extend(&handle, &buffered).await;
                 });
             }
@@ -213,7 +214,7 @@ impl Driver {
             self.present_at = now + valid_for(self.handle.lease) / 3;
             let (handle, presence) = (Arc::clone(&self.handle), self.presence());
             // One that does not arrive is followed by the next, before the last one has run out.
-            self.handle.core.spawn(async move {
+            self.handle.core.life.spawn(async move {
                 // After its farewell it would bring the member back.
                 if !*handle.leaving.borrow() {
                     let _ = handle.core.be_present(&handle.sub, &presence).await;

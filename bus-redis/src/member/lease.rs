@@ -1,11 +1,11 @@
 //! Leases: keeping one's own, taking over from the dead, leaving.
 
+use bus_api::adapter::Backoff;
 use bus_api::{Notice, Result, Topic};
 use tokio::time::Instant;
 
 use super::fetch::is_fenced;
 use super::{Driver, Recover, Stop, Turn};
-use crate::core::Backoff;
 use crate::error::{closed, deleted, is_final, senseless};
 use crate::keys::PARKED;
 use crate::script::{self, BEAT, MOVE, PART};
@@ -174,7 +174,7 @@ impl Driver {
                 handle
                     .core
                     .life
-                    .notices
+                    .notices()
                     .report(Notice::SubscriptionRecreated {
                         subscription: handle.id.clone(),
                     });

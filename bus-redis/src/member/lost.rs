@@ -28,7 +28,7 @@ impl Driver {
         let epoch = self.handle.identity().1;
         let lowest = self.handle.shared.lowest(topic);
         self.handle.shared.lose(|lost| lost == topic, epoch);
-        let notices = self.handle.core.life.notices.clone();
+        let notices = self.handle.core.life.notices().clone();
         if log_lost {
             notices.report(Notice::LogLost {
                 log: topic.as_str().into(),

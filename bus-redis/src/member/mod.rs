@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bus_api::adapter::{Backoff, Life};
 use bus_api::{Error, Offset, Pattern, Result, Topic};
 use tokio::time::Instant;
 
-use crate::core::{Anchor, Backoff, Life};
+use crate::core::Anchor;
 use crate::error::is_final;
 use crate::keys::SubKeys;
 use crate::registry::Interest;

@@ -1,0 +1,7 @@
+//! For adapters over a network: what each of them needs and none should write again.
+
+mod backoff;
+mod life;
+
+pub use backoff::Backoff;
+pub use life::Life;
