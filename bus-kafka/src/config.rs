@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use bus_api::adapter::TlsFiles;
 use bus_api::{BusUrl, Connector, Options, Result, Secret, Settings};
 use rdkafka::ClientConfig;
 
-use crate::error::invalid_config;
+use crate::error::{NAME, invalid_config};
 
 /// How to connect: made of a URL, or in code.
 ///
@@ -20,7 +20,7 @@ pub struct Config {
     /// User and password, for SASL.
     pub login: Option<Login>,
     /// TLS, when it is wanted.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsFiles>,
     /// `partitions`: of topics that the bus creates; default 3. More partitions, more members at work; an
     /// existing topic keeps what it has, because another number would break the order of keys.
     pub partitions: u16,
@@ -70,17 +70,6 @@ impl Mechanism {
     }
 }
 
-/// TLS.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// `tls.ca`: the file of the authorities that are trusted; default those of the system.
-    pub ca: Option<PathBuf>,
-    /// `tls.cert`: the file of the client's certificate.
-    pub cert: Option<PathBuf>,
-    /// `tls.key`: the file of the client's key.
-    pub key: Option<PathBuf>,
-}
-
 impl Config {
     /// The options of a URL that concern this transport alone, `kafka.NAME` aside.
     pub const KEYS: [&'static str; 8] = [
@@ -89,9 +78,9 @@ impl Config {
         "replication",
         "sasl",
         "tls",
-        "tls.ca",
-        "tls.cert",
-        "tls.key",
+        "tls_ca",
+        "tls_cert",
+        "tls_key",
     ];
     /// Room for headers and the frame of a record, in bytes.
     pub const HEADERS: usize = 64 << 10;
@@ -182,10 +171,11 @@ impl Config {
                 .set("sasl.password", login.password.expose());
         }
         let tls = self.tls.clone().unwrap_or_default();
+        let (certificate, key) = tls.client.unzip();
         for (name, file) in [
             ("ssl.ca.location", tls.ca),
-            ("ssl.certificate.location", tls.cert),
-            ("ssl.key.location", tls.key),
+            ("ssl.certificate.location", certificate),
+            ("ssl.key.location", key),
         ] {
             if let Some(file) = file {
                 client.set(name, file.display().to_string());
@@ -229,19 +219,10 @@ fn take_login(url: &BusUrl, options: &mut Options) -> Result<Option<Login>> {
     }
 }
 
-fn take_tls(options: &mut Options) -> Result<Option<Tls>> {
+fn take_tls(options: &mut Options) -> Result<Option<TlsFiles>> {
     let wanted = options.take_bool("tls")?;
-    let tls = Tls {
-        ca: options.take_path("tls.ca"),
-        cert: options.take_path("tls.cert"),
-        key: options.take_path("tls.key"),
-    };
-    if tls.cert.is_some() != tls.key.is_some() {
-        return Err(invalid_config(
-            "options `tls.cert` and `tls.key` belong together",
-        ));
-    }
-    let named = tls != Tls::default();
+    let files = TlsFiles::take(options).map_err(|error| error.transport(NAME))?;
+    let named = !files.is_empty();
     if named && wanted == Some(false) {
         return Err(invalid_config(
             "option `tls` is off and others of TLS are given",

@@ -172,7 +172,7 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
         ),
         Code::SSL => (
             Unauthenticated,
-            "the TLS handshake failed: check `tls.ca`, `tls.cert` and `tls.key`",
+            "the TLS handshake failed: check `tls_ca`, `tls_cert` and `tls_key`",
         ),
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed

@@ -30,4 +30,4 @@ mod topics;
 mod wire;
 
 pub use bus::{KafkaBus, open};
-pub use config::{Config, Login, Mechanism, Tls};
+pub use config::{Config, Login, Mechanism};

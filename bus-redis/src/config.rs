@@ -1,10 +1,11 @@
 //! What a connection to Redis is configured with.
 
+use bus_api::adapter::TlsFiles;
 use bus_api::{BusUrl, Result, Settings};
 
 use crate::address::{self, Address};
 use crate::error::{NAME, invalid_config};
-use crate::tls::Tls;
+use crate::tls;
 
 /// How to connect: made of a URL, or in code.
 ///
@@ -16,7 +17,7 @@ pub struct Config {
     /// Where the server is.
     pub address: Address,
     /// TLS: with a URL of `rediss://` or `rediss+sentinel://`.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsFiles>,
     /// The ACL user.
     pub user: Option<String>,
     /// The password.
@@ -64,7 +65,7 @@ impl Config {
         }
         let database: Option<u32> = options.take_parsed("database", "the number of a database")?;
         let parsed = address::parse(&url, &mut options)?;
-        let tls = Tls::take(&mut options, parsed.tls)?;
+        let tls = tls::take(&mut options, parsed.tls)?;
         let known = [Settings::KEYS.as_slice(), Self::KEYS.as_slice()].concat();
         options.finish(&known)?;
         if parsed.database.is_some() && database.is_some() {

@@ -59,7 +59,7 @@ impl Endpoint {
         }
         let endpoint = Self {
             address: config.address.clone(),
-            tls: config.tls.as_ref().map(crate::tls::Tls::load).transpose()?,
+            tls: config.tls.as_ref().map(crate::tls::load).transpose()?,
             login,
             patience: config
                 .settings

@@ -35,4 +35,3 @@ mod wire;
 pub use address::{Address, Sentinels};
 pub use bus::{RedisBus, open};
 pub use config::Config;
-pub use tls::Tls;

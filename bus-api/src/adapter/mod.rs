@@ -2,6 +2,8 @@
 
 mod backoff;
 mod life;
+mod tls_files;
 
 pub use backoff::Backoff;
 pub use life::Life;
+pub use tls_files::TlsFiles;

@@ -119,8 +119,11 @@ async fn r2_a_crash_in_between_loses_nothing(context: Context) -> Result<(), Vio
             ..job(want.clone()).attempts(1).concurrency(4)
         };
         let crew = doomed.employ(job, &diary, |_| Act::fail()).await?;
-        let wanted = calls.min(ALL as usize - client.buried("g").await?.len());
-        diary.until_runs(before + wanted).await?;
+        // What an earlier victim had sent may still land and leave less than a share.
+        eventually("a share was handled, or nothing is left", async || {
+            Ok(diary.runs().len() >= before + calls || client.buried_count("g").await? == ALL)
+        })
+        .await?;
         // Inside the window of whoever settles first and writes a moment later.
         tokio::time::sleep(ms(5)).await;
         doomed.connection.disturb.kill().await;

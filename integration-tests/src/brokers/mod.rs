@@ -20,7 +20,7 @@ mod setup;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 pub use cluster::Cluster;
 pub use held::Held;
@@ -63,15 +63,21 @@ impl Broker {
         {
             return Ok(Self::of(kind, Source::Address(url)));
         }
-        match (Choice::of_environment()?, container::engine()) {
-            (Some(Choice::Containers), _) | (None, Some(_)) => Self::container(kind, &setup).await,
-            (Some(Choice::Local), _) => Self::local(kind, setup).await,
-            (None, None) => {
-                let mut broker = Self::local(kind, setup).await?;
-                broker.why += ", because there is no container engine";
-                Ok(broker)
-            }
-        }
+        let missing = match Choice::of_environment()? {
+            Some(Choice::Containers) => return Self::container(kind, &setup).await,
+            Some(Choice::Local) => return Self::local(kind, setup).await,
+            None if !Self::has_container_engine() => "there is no container engine".to_owned(),
+            // An engine without a way to its registry is as good as none, where the program is at hand.
+            None => match Self::container(kind, &setup).await {
+                Ok(broker) => return Ok(broker),
+                Err(error) => format!("the container engine has none: {error:#}"),
+            },
+        };
+        let mut broker = Self::local(kind, setup)
+            .await
+            .with_context(|| missing.clone())?;
+        broker.why += &format!(", because {missing}");
+        Ok(broker)
     }
 
     /// A broker in a container.
