@@ -11,8 +11,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::ledger::Ledger;
 use super::probe::Probe;
 
-/// So many messages may wait to be handed out: a machine on which members cannot keep up publishes less.
-pub(super) const BACKLOG: u64 = 3_000;
+/// So many messages may wait to be handed out: a machine on which members cannot keep up publishes nothing until
+/// [`RELIEF`] are left.
+const BACKLOG: u64 = 3_000;
+
+/// With fewer waiting, members keep up.
+pub(super) const RELIEF: u64 = BACKLOG / 2;
 
 /// Publishes numbered events at a steady rate, as far as the broker takes them.
 #[derive(Debug)]
@@ -45,13 +49,15 @@ async fn publish(bus: BusClient, ledger: Arc<Ledger>, rate: u32, stop: Arc<Atomi
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut last = Instant::now();
-    let mut due = 0.0;
+    let (mut due, mut held_back) = (0.0, false);
     while !stop.load(Ordering::Relaxed) {
         ticks.tick().await;
         let waited = last.elapsed().min(LATE);
         last = Instant::now();
         due += waited.as_secs_f64() * f64::from(rate);
-        if ledger.books().waiting > BACKLOG {
+        let waiting = ledger.books().waiting;
+        held_back = waiting > if held_back { RELIEF / 2 } else { BACKLOG };
+        if held_back {
             due = 0.0;
         }
         while due >= 1.0 {

@@ -10,7 +10,7 @@ use bus::{AckDurability, BusClient, Filter, Group, Pattern, SubscriptionId};
 use super::crew::{Crew, Ear};
 use super::fault::{Cut, Fault};
 use super::ledger::{Ledger, Verdict};
-use super::load::{BACKLOG, Load};
+use super::load::{Load, RELIEF};
 use super::member::Orders;
 use super::probe::{PATTERN, Probe, now};
 use super::stage::Stage;
@@ -151,7 +151,7 @@ impl Scenario {
             if goes_on && resumed.is_none() {
                 resumed = Some(healed.elapsed());
             }
-            if let (Some(resumed), true) = (resumed, backlog < BACKLOG / 2) {
+            if let (Some(resumed), true) = (resumed, backlog < RELIEF) {
                 self.resumed.push(resumed);
                 return Ok(());
             }
