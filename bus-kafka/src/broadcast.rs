@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bus_api::adapter::{Leave, Leaving};
 use bus_api::cloudevents::Extent;
 use bus_api::{
     AttemptRecord, Delivery, Error, ErrorKind, Inbound, Inflow, Notice, Pattern, Receipt, Receiver,
@@ -18,7 +19,6 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::bus::{Leave, Leaving};
 use crate::core::{Anchor, Core, Link};
 use crate::error::{closed, error, from_client, is_final};
 use crate::interest::Follower;
@@ -190,9 +190,7 @@ pub(crate) async fn subscribe(
     let follower: std::sync::Weak<dyn Follower> =
         Arc::downgrade(&(Arc::clone(&shared) as Arc<dyn Follower>));
     core.add_follower(follower);
-    let leaver: std::sync::Weak<dyn Leave> =
-        Arc::downgrade(&(Arc::clone(&shared) as Arc<dyn Leave>));
-    leaving.add(leaver);
+    leaving.add(&shared);
     Ok(Inbound {
         receiver: Box::new(BroadcastReceiver {
             shared: Arc::clone(&shared),

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use bus_api::adapter::{Leave, Leaving};
 use bus_api::cloudevents::Extent;
 use bus_api::{
     Error, ErrorKind, IncomingRequest, Message, Pattern, Replier, ReplyTo, RequestReceiver,
@@ -25,7 +26,6 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::bus::{Leave, Leaving};
 use crate::core::{Anchor, Core, Link};
 use crate::error::{closed, error, from_client, is_final};
 use crate::member::leave_group;
@@ -267,9 +267,7 @@ pub(crate) async fn respond(
     if let Some(ended) = shared.lock().ended.clone() {
         return Err(ended);
     }
-    let leaver: std::sync::Weak<dyn Leave> =
-        Arc::downgrade(&(Arc::clone(&shared) as Arc<dyn Leave>));
-    leaving.add(leaver);
+    leaving.add(&shared);
     Ok(Requests {
         receiver: Box::new(Receives {
             shared: Arc::clone(&shared),

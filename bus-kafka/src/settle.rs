@@ -8,10 +8,10 @@ use bus_api::{AttemptRecord, DeadLetter, Receipt, Result, Settlement, Settler};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::bus::Leave;
 use crate::error::{closed, fenced};
 use crate::gather::Gather;
 use crate::member::{Handle, Shared};
+use bus_api::adapter::Leave;
 
 /// The settling half of a member.
 pub(crate) struct MemberSettler {

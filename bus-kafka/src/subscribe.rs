@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bus_api::adapter::Leaving;
 use bus_api::{
     ErrorKind, Group, Inbound, Pattern, Result, Scope, SubscriptionId, SubscriptionSpec,
 };
 
-use crate::bus::{Leave, Leaving};
 use crate::core::{Anchor, Core};
 use crate::error::{closed, deleted, error, invalid_config};
 use crate::interest::Follower;
@@ -99,9 +99,7 @@ async fn durable(
         Arc::downgrade(&(Arc::clone(&shared) as Arc<dyn Follower>));
     core.add_follower(follower);
     watch_orders(&shared);
-    let leaver: std::sync::Weak<dyn Leave> =
-        Arc::downgrade(&(Arc::clone(&shared) as Arc<dyn Leave>));
-    leaving.add(leaver);
+    leaving.add(&shared);
     Ok(Inbound {
         receiver: Box::new(MemberReceiver {
             shared: Arc::clone(&shared),

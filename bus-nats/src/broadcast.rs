@@ -4,17 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bus_api::adapter::Backoff;
-use bus_api::{
-    AttemptRecord, Delivery, Inbound, Inflow, Pattern, Receipt, Receiver, Result, Settlement,
-    Settler, SubscriptionSpec,
-};
+use bus_api::adapter::{Backoff, BroadcastSettler, Leave, Leaving};
+use bus_api::{Delivery, Inbound, Inflow, Pattern, Receipt, Receiver, Result, SubscriptionSpec};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::api::{nanos, time};
-use crate::bus::{Leave, Leaving};
 use crate::core::{Anchor, Core};
 use crate::error::{closed, is_final};
 use crate::member::{damaged, pending};
@@ -88,8 +84,7 @@ pub(crate) async fn subscribe(
         leaving: watch::Sender::new(false),
         left: watch::Sender::new(false),
     });
-    let leaver: Arc<dyn Leave> = listener.clone();
-    leaving.add(Arc::downgrade(&leaver));
+    leaving.add(&listener);
     let guard = Arc::new(Guard(Arc::clone(&listener)));
     let mut driver = Driver {
         _anchor: core.hold(),
@@ -106,7 +101,7 @@ pub(crate) async fn subscribe(
     core.life.spawn(driver.run());
     Ok(Inbound {
         receiver: Box::new(BroadcastReceiver(Arc::clone(&guard))),
-        settler: Arc::new(BroadcastSettler(guard)),
+        settler: Arc::new(BroadcastSettler::new(guard)),
         lease: spec.lease,
     })
 }
@@ -341,6 +336,13 @@ impl Drop for Guard {
     }
 }
 
+#[async_trait]
+impl Leave for Guard {
+    async fn leave(&self, deadline: Instant) -> Result<()> {
+        self.0.leave(deadline).await
+    }
+}
+
 #[derive(Debug)]
 struct BroadcastReceiver(Arc<Guard>);
 
@@ -348,29 +350,5 @@ struct BroadcastReceiver(Arc<Guard>);
 impl Receiver for BroadcastReceiver {
     async fn receive(&mut self, max: usize) -> Result<Inflow> {
         self.0.0.shared.receive(max).await
-    }
-}
-
-/// A broadcast keeps nothing on the server, so there is nothing to settle there.
-#[derive(Debug)]
-struct BroadcastSettler(Arc<Guard>);
-
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl Settler for BroadcastSettler {
-    async fn settle(&self, batch: Vec<(Receipt, Settlement)>) -> Vec<Result<()>> {
-        vec![Ok(()); batch.len()]
-    }
-
-    async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>> {
-        vec![Ok(()); batch.len()]
-    }
-
-    async fn extend(&self, batch: &[Receipt]) -> Vec<Result<()>> {
-        vec![Ok(()); batch.len()]
-    }
-
-    async fn leave(&self, deadline: Instant) -> Result<()> {
-        self.0.0.leave(deadline).await
     }
 }

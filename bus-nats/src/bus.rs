@@ -1,10 +1,10 @@
 //! The connection: what implements the contract.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bus_api::adapter::{Backoff, Life};
+use bus_api::adapter::{Backoff, Leaving, Life};
 use bus_api::{
     AckDurability, Admin, Bus, BusUrl, Capabilities, DeadLetterStore, Error, ErrorKind, Inbound,
     Message, Notices, OrderedMembers, Published, Requests, ResponderSpec, Result, Settings,
@@ -36,35 +36,6 @@ pub struct NatsBus {
     requester: Arc<Requester>,
     leaving: Leaving,
     _anchor: Arc<Anchor>,
-}
-
-/// Something that leaves when the connection is closed.
-#[async_trait]
-pub(crate) trait Leave: Send + Sync {
-    async fn leave(&self, deadline: Instant) -> Result<()>;
-}
-
-/// Whatever leaves when the connection is closed.
-#[derive(Clone, Default)]
-pub(crate) struct Leaving(Arc<Mutex<Vec<Weak<dyn Leave>>>>);
-
-impl Leaving {
-    pub(crate) fn add(&self, who: Weak<dyn Leave>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|known| known.strong_count() > 0);
-        known.push(who);
-    }
-
-    fn all(&self) -> Vec<Arc<dyn Leave>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().filter_map(Weak::upgrade).collect()
-    }
-}
-
-impl std::fmt::Debug for Leaving {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Leaving").finish_non_exhaustive()
-    }
 }
 
 /// Opens a connection: what a connector calls for `nats://` and `tls://`.
@@ -243,9 +214,7 @@ impl Bus for NatsBus {
         if self.core.life.is_over() {
             return Ok(());
         }
-        let all = self.leaving.all();
-        let leaving = all.iter().map(|who| who.leave(deadline));
-        let left = futures_util::future::join_all(leaving).await;
+        let left = self.leaving.leave(deadline).await;
         let flushed = tokio::time::timeout_at(deadline, async {
             while self.core.link.outstanding() > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -253,12 +222,7 @@ impl Bus for NatsBus {
         })
         .await;
         self.core.kill();
-        for result in left {
-            match result {
-                Err(failed) if failed.kind() == ErrorKind::Closed => {}
-                other => other?,
-            }
-        }
+        left?;
         flushed.map_err(|_| {
             error(
                 ErrorKind::Timeout,

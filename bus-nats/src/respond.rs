@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use async_nats::Subscriber;
 use async_trait::async_trait;
+use bus_api::adapter::{Leave, Leaving};
 use bus_api::cloudevents::Extent;
 use bus_api::{
     ErrorKind, IncomingRequest, Message, Replier, ReplyTo, RequestReceiver, Requests,
@@ -15,7 +16,6 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::bus::{Leave, Leaving};
 use crate::core::{Anchor, Core};
 use crate::error::{closed, error, invalid_argument, too_large, unavailable};
 use crate::link::{Lost, wire_size};
@@ -104,8 +104,7 @@ pub(crate) async fn respond(
         leaving: watch::Sender::new(false),
         left: watch::Sender::new(false),
     });
-    let leaver: Arc<dyn Leave> = responder.clone();
-    leaving.add(Arc::downgrade(&leaver));
+    leaving.add(&responder);
     let guard = Arc::new(Guard(Arc::clone(&responder)));
     core.life.spawn(work(responder, requests, core.hold()));
     Ok(Requests {

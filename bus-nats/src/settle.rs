@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Subject};
 use async_trait::async_trait;
+use bus_api::adapter::Leave;
 use bus_api::{AttemptRecord, DeadLetter, Error, ErrorKind, Receipt, Result, Settlement, Settler};
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -12,7 +13,6 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::api::pub_ack;
-use crate::bus::Leave;
 use crate::dead_letters;
 use crate::error::{WRONG_LAST_SEQUENCE, closed, error, fenced, is_refusal};
 use crate::link::{Line, Lost, Slot};

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bus_api::adapter::{Leave, Leaving};
 use bus_api::{
     Inbound, Inflow, Order, Provision, Receiver, Result, SubscriptionId, SubscriptionSpec,
 };
@@ -13,7 +14,6 @@ use tokio::time::Instant;
 
 use crate::api::found;
 use crate::broadcast;
-use crate::bus::{Leave, Leaving};
 use crate::core::Core;
 use crate::error::{
     CONSUMER_EXISTS, CONSUMER_NAME_EXISTS, error, invalid_argument, invalid_config, is_refusal,
@@ -162,8 +162,7 @@ pub(crate) async fn subscribe(
         leaving: watch::Sender::new(false),
         left: watch::Sender::new(None),
     });
-    let leaver: Arc<dyn Leave> = handle.clone();
-    leaving.add(Arc::downgrade(&leaver));
+    leaving.add(&handle);
     let membership = Arc::new(Membership(Arc::clone(&handle)));
     let driver = Driver::join(handle).await?;
     core.life.spawn(driver.run());

@@ -5,17 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bus_api::adapter::Backoff;
+use bus_api::adapter::{Backoff, BroadcastSettler, Leave, Leaving};
 use bus_api::cloudevents::Extent;
 use bus_api::{
-    AttemptRecord, Delivery, Inbound, Inflow, Offset, Pattern, Receipt, Receiver, Result,
-    Settlement, Settler, SubscriptionSpec, Topic,
+    Delivery, Inbound, Inflow, Offset, Pattern, Receipt, Receiver, Result, SubscriptionSpec, Topic,
 };
 use redis::Pipeline;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::bus::{Leave, Leaving};
 use crate::core::Core;
 use crate::error::{closed, is_final};
 use crate::registry::Interest;
@@ -112,13 +110,12 @@ pub(crate) async fn subscribe(
     });
     let interest: Arc<dyn Interest> = listener.clone();
     core.registry.register(Arc::downgrade(&interest));
-    let leaver: Arc<dyn Leave> = listener.clone();
-    leaving.add(Arc::downgrade(&leaver));
+    leaving.add(&listener);
     let guard = Arc::new(Guard(Arc::clone(&listener)));
     core.life.spawn(run(listener, start, positions));
     Ok(Inbound {
         receiver: Box::new(BroadcastReceiver(Arc::clone(&guard))),
-        settler: Arc::new(BroadcastSettler(guard)),
+        settler: Arc::new(BroadcastSettler::new(guard)),
         lease: spec.lease,
     })
 }
@@ -297,6 +294,13 @@ impl Drop for Guard {
     }
 }
 
+#[async_trait]
+impl Leave for Guard {
+    async fn leave(&self, deadline: Instant) -> Result<()> {
+        self.0.leave(deadline).await
+    }
+}
+
 #[derive(Debug)]
 struct BroadcastReceiver(Arc<Guard>);
 
@@ -304,29 +308,5 @@ struct BroadcastReceiver(Arc<Guard>);
 impl Receiver for BroadcastReceiver {
     async fn receive(&mut self, max: usize) -> Result<Inflow> {
         self.0.0.shared.receive(max).await
-    }
-}
-
-/// A broadcast keeps nothing on the server, so there is nothing to settle there.
-#[derive(Debug)]
-struct BroadcastSettler(Arc<Guard>);
-
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl Settler for BroadcastSettler {
-    async fn settle(&self, batch: Vec<(Receipt, Settlement)>) -> Vec<Result<()>> {
-        vec![Ok(()); batch.len()]
-    }
-
-    async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>> {
-        vec![Ok(()); batch.len()]
-    }
-
-    async fn extend(&self, batch: &[Receipt]) -> Vec<Result<()>> {
-        vec![Ok(()); batch.len()]
-    }
-
-    async fn leave(&self, deadline: Instant) -> Result<()> {
-        self.0.0.leave(deadline).await
     }
 }

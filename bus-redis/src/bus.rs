@@ -1,9 +1,9 @@
 //! The connection: what implements the contract.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use bus_api::adapter::Backoff;
+use bus_api::adapter::{Backoff, Leaving};
 use bus_api::{
     AckDurability, Admin, Bus, BusUrl, Capabilities, DeadLetterStore, ErrorKind, Inbound, Message,
     Notices, OrderedMembers, Published, Requests, ResponderSpec, Result, Settings,
@@ -28,35 +28,6 @@ pub struct RedisBus {
     requester: Arc<Requester>,
     leaving: Leaving,
     _anchor: Arc<Anchor>,
-}
-
-/// Something that leaves when the connection is closed.
-#[async_trait]
-pub(crate) trait Leave: Send + Sync {
-    async fn leave(&self, deadline: Instant) -> Result<()>;
-}
-
-/// Whatever leaves when the connection is closed.
-#[derive(Clone, Default)]
-pub(crate) struct Leaving(Arc<Mutex<Vec<Weak<dyn Leave>>>>);
-
-impl Leaving {
-    pub(crate) fn add(&self, who: Weak<dyn Leave>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|known| known.strong_count() > 0);
-        known.push(who);
-    }
-
-    fn all(&self) -> Vec<Arc<dyn Leave>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().filter_map(Weak::upgrade).collect()
-    }
-}
-
-impl std::fmt::Debug for Leaving {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Leaving").finish_non_exhaustive()
-    }
 }
 
 /// Opens a connection: what a connector calls for `redis://` and `unix://`.
@@ -184,18 +155,11 @@ impl Bus for RedisBus {
         if self.core.life.is_over() {
             return Ok(());
         }
-        let all = self.leaving.all();
-        let leaving = all.iter().map(|who| who.leave(deadline));
-        let left = futures_util::future::join_all(leaving).await;
+        let left = self.leaving.leave(deadline).await;
         // An empty batch is answered once everything before it is.
         let flushed = tokio::time::timeout_at(deadline, self.publisher.publish(Vec::new())).await;
         self.core.kill();
-        for result in left {
-            match result {
-                Err(failed) if failed.kind() == ErrorKind::Closed => {}
-                other => other?,
-            }
-        }
+        left?;
         flushed.map(drop).map_err(|_| {
             error(
                 ErrorKind::Timeout,

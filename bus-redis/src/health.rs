@@ -66,13 +66,7 @@ pub(crate) async fn health(core: &Core) -> Health {
         Ok(subscriptions) => health.subscriptions = subscriptions,
         Err(error) => health.problems.push(error.to_string()),
     }
-    health.status = if !health.writable {
-        HealthStatus::Down
-    } else if health.problems.is_empty() {
-        HealthStatus::Up
-    } else {
-        HealthStatus::Degraded
-    };
+    health.judge();
     health
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bus_api::adapter::Backoff;
+use bus_api::adapter::{Backoff, Leave, Leaving};
 use bus_api::{
     IncomingRequest, Message, Replier, ReplyTo, RequestReceiver, Requests, ResponderSpec, Result,
 };
@@ -15,7 +15,6 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::bus::{Leave, Leaving};
 use crate::core::Core;
 use crate::error::{closed, error, invalid_argument, is_final, senseless};
 use crate::link::{self, Link};
@@ -136,8 +135,7 @@ pub(crate) async fn respond(
         leaving: watch::Sender::new(false),
     });
     responder.be_present().await?;
-    let leaver: Arc<dyn Leave> = responder.clone();
-    leaving.add(Arc::downgrade(&leaver));
+    leaving.add(&responder);
     let guard = Arc::new(Guard(Arc::clone(&responder)));
     core.life.spawn(presence(Arc::clone(&responder)));
     core.life.spawn(work(responder));

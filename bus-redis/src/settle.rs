@@ -10,12 +10,12 @@ use bus_api::{AttemptRecord, DeadLetter, Receipt, Result, Settlement, Settler};
 use redis::Cmd;
 use tokio::time::Instant;
 
-use crate::bus::Leave;
 use crate::error::{closed, fenced, senseless};
 use crate::shared::Held;
 use crate::subscribe::{Handle, Membership};
 use crate::value::{Take, id};
 use crate::{script, wire};
+use bus_api::adapter::Leave;
 
 /// The field of a dead letter that holds everything but the message.
 pub(crate) const DETAILS: &str = "bus-dead-letter";

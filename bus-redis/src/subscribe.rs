@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bus_api::adapter::{Leave, Leaving};
 use bus_api::{
     Inbound, Inflow, Order, Provision, Receiver, Result, Scope, SubscriptionId, SubscriptionSpec,
     Topic,
@@ -13,7 +14,6 @@ use redis::{Pipeline, Value};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::bus::{Leave, Leaving};
 use crate::core::Core;
 use crate::error::{error, invalid_argument, invalid_config, no_subscription};
 use crate::hints::Hints;
@@ -141,8 +141,7 @@ pub(crate) async fn subscribe(
     });
     let interest: Arc<dyn Interest> = handle.clone();
     core.registry.register(Arc::downgrade(&interest));
-    let leaver: Arc<dyn Leave> = handle.clone();
-    leaving.add(Arc::downgrade(&leaver));
+    leaving.add(&handle);
     let membership = Arc::new(Membership(Arc::clone(&handle)));
     let mut driver = Driver::new(Arc::clone(&handle), record);
     driver.join().await?;

@@ -1,9 +1,13 @@
 //! For adapters over a network: what each of them needs and none should write again.
 
 mod backoff;
+mod broadcast_settler;
+mod leaving;
 mod life;
 mod tls_files;
 
 pub use backoff::Backoff;
+pub use broadcast_settler::BroadcastSettler;
+pub use leaving::{Leave, Leaving};
 pub use life::Life;
 pub use tls_files::TlsFiles;

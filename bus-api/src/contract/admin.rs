@@ -106,3 +106,16 @@ pub struct Health {
     /// Facts such as the server's name and version.
     pub details: BTreeMap<&'static str, String>,
 }
+
+impl Health {
+    /// Sums up: down when no message would be taken, degraded when something is wrong.
+    pub fn judge(&mut self) {
+        self.status = if !self.writable {
+            HealthStatus::Down
+        } else if self.problems.is_empty() {
+            HealthStatus::Up
+        } else {
+            HealthStatus::Degraded
+        };
+    }
+}

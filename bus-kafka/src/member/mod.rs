@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use bus_api::adapter::Leave;
 use bus_api::{ErrorKind, Inflow, Receiver, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use tokio::time::Instant;
@@ -17,7 +18,6 @@ use tokio::time::Instant;
 use self::poll::Context;
 use self::shared::Look;
 pub(crate) use self::shared::{Inner, Shared, Stage};
-use crate::bus::Leave;
 use crate::core::{Anchor, Core};
 use crate::error::{closed, error, from_client};
 use crate::registry::millis;
