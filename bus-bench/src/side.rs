@@ -1,31 +1,25 @@
-//! One of the two that are compared.
+//! One of those that are compared.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use async_trait::async_trait;
-use bytes::Bytes;
 
+use crate::load::Load;
+use crate::tally::Tally;
 use crate::work::Work;
-
-/// How much work.
-#[derive(Clone, Debug)]
-pub(crate) struct Load {
-    /// Messages.
-    pub(crate) messages: usize,
-    /// The payload of each.
-    pub(crate) payload: Bytes,
-}
 
 /// What one side did in one round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     /// How long it took; setting up is not in it.
     pub(crate) took: Duration,
-    /// Messages that were received, of those that should have been.
-    pub(crate) received: u64,
-    /// Messages that should have been received.
-    pub(crate) expected: u64,
+    /// The median of single calls, where each was awaited before the next.
+    pub(crate) median: Option<Duration>,
+    /// Messages that should have been received, and were not.
+    pub(crate) lost: u64,
+    /// Messages that were received more than once.
+    pub(crate) duplicated: u64,
 }
 
 impl Sample {
@@ -33,8 +27,65 @@ impl Sample {
     pub(crate) fn sent(took: Duration) -> Self {
         Self {
             took,
-            received: 0,
-            expected: 0,
+            median: None,
+            lost: 0,
+            duplicated: 0,
+        }
+    }
+
+    /// A sample in which messages were received.
+    pub(crate) fn received<'a>(
+        took: Duration,
+        tallies: impl IntoIterator<Item = &'a Tally>,
+    ) -> Self {
+        let mut sample = Self::sent(took);
+        for tally in tallies {
+            sample.lost += tally.lost();
+            sample.duplicated += tally.duplicated();
+        }
+        sample
+    }
+
+    /// A sample in which `done` things were to be done `wanted` times.
+    pub(crate) fn done(took: Duration, done: u64, wanted: u64) -> Self {
+        Self {
+            lost: wanted.saturating_sub(done),
+            duplicated: done.saturating_sub(wanted),
+            ..Self::sent(took)
+        }
+    }
+}
+
+/// Times single calls.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    begun: Instant,
+    last: Instant,
+    each: Vec<Duration>,
+}
+
+impl Calls {
+    pub(crate) fn begin(count: usize) -> Self {
+        let begun = Instant::now();
+        Self {
+            begun,
+            last: begun,
+            each: Vec::with_capacity(count),
+        }
+    }
+
+    /// A call has ended, and the next begins.
+    pub(crate) fn tick(&mut self) {
+        let now = Instant::now();
+        self.each.push(now - self.last);
+        self.last = now;
+    }
+
+    pub(crate) fn sample(mut self) -> Sample {
+        self.each.sort_unstable();
+        Sample {
+            median: self.each.get(self.each.len() / 2).copied(),
+            ..Sample::sent(self.last - self.begun)
         }
     }
 }
@@ -50,4 +101,14 @@ pub(crate) trait Side: Send + Sync {
 
     /// Does the work once; `None`: this side has no such thing.
     async fn run(&self, work: Work, load: &Load) -> Result<Option<Sample>>;
+
+    /// What the server says about itself, when there is one.
+    async fn server(&self) -> Option<String> {
+        None
+    }
+
+    /// Removes what a round of this side or of the bus has left on the server.
+    async fn clean(&self, _namespace: &str, _root: &str) -> Result<()> {
+        Ok(())
+    }
 }

@@ -1,131 +1,111 @@
 //! Receiving and settling.
 
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use bus::{BusClient, Raw, Start, Subscription};
+use anyhow::{Context, Result, ensure};
+use bus::{BusClient, Raw, Start, Subscription, Topic};
 use futures_util::future::try_join_all;
+use tokio::sync::Notify;
 
-use super::message;
-use crate::side::{Load, Sample};
-use crate::work::{BATCH, GROUPS, TOPICS};
+use super::{message, publish};
+use crate::load::Load;
+use crate::side::Sample;
+use crate::tally::Tally;
 
-async fn join(bus: &BusClient, group: &str, pattern: &str) -> Result<Subscription<Raw>> {
+/// What a handler counts into.
+#[derive(Debug)]
+struct Count {
+    tally: Mutex<Tally>,
+    complete: Notify,
+}
+
+impl Count {
+    fn take(&self, payload: &[u8]) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.take(payload);
+        if tally.is_complete() {
+            self.complete.notify_one();
+        }
+    }
+}
+
+/// A backlog, consumed by a worker; by default as it comes, tuned with more in flight.
+pub(super) async fn backlog(bus: &BusClient, load: &Load, tuned: bool) -> Result<Sample> {
+    publish::fill(bus, load, 1).await?;
+    let count = Arc::new(Count {
+        tally: Mutex::new(Tally::new(load.messages)),
+        complete: Notify::new(),
+    });
+    let handled = Arc::clone(&count);
+    let mut worker = bus
+        .worker("bench")
+        .pattern(&load.root)
+        .start_at(Start::Earliest)
+        .on(move |raw: Raw| {
+            handled.take(&raw.payload);
+            std::future::ready(())
+        });
+    if tuned {
+        worker = worker.concurrency(1_024).max_in_flight(4_096);
+    }
+    let running = worker.start().await?;
+    count.complete.notified().await;
+    // Until every ack is confirmed.
+    running.idle().await;
+    let tally = || count.tally.lock().unwrap_or_else(PoisonError::into_inner);
+    let took = tally().since_first();
+    let report = running.shutdown(Duration::from_secs(20)).await;
+    ensure!(report.unsettled == 0, "acks were not confirmed");
+    Ok(Sample::received(took, [&*tally()]))
+}
+
+/// A stream of `pattern` that starts with what is there.
+pub(super) async fn join(bus: &BusClient, group: &str, pattern: &str) -> Result<Subscription<Raw>> {
     let subscription = bus.subscribe::<Raw>(group).pattern(pattern);
     Ok(subscription.start_at(Start::Earliest).await?)
 }
 
-/// Receives and settles at most one batch; how many there were.
-async fn batch(subscription: &mut Subscription<Raw>) -> Result<u64> {
-    let received = subscription.next_batch(BATCH).await.context("it ended")??;
-    let count = received.len() as u64;
+/// Receives and settles up to `most`.
+pub(super) async fn settle_some(
+    subscription: &mut Subscription<Raw>,
+    most: usize,
+    tally: &mut Tally,
+) -> Result<usize> {
+    let received = subscription.next_batch(most).await.context("it ended")??;
+    let count = received.len();
+    for one in &received {
+        tally.take(&one.event().payload);
+    }
     try_join_all(received.into_iter().map(bus::Received::ack)).await?;
     Ok(count)
 }
 
-async fn take(subscription: &mut Subscription<Raw>, messages: usize) -> Result<u64> {
-    let mut taken = 0;
-    while taken < messages as u64 {
-        taken += batch(subscription).await?;
-    }
-    Ok(taken)
-}
-
-/// A backlog in `load`, consumed by a worker as it comes by default.
-pub(super) async fn backlog(bus: &BusClient, root: &str, load: &Load) -> Result<Sample> {
-    let message = message(root, load)?;
-    let publisher = bus.publisher();
-    for _ in 0..load.messages {
-        drop(publisher.send(&message).await?);
-    }
-    publisher.flush().await?;
-    let (told, mut handled) = tokio::sync::watch::channel(0_u64);
+/// Publishes `batch`, receives and settles it, again and again.
+pub(super) async fn rounds(bus: &BusClient, load: &Load, batch: usize) -> Result<Sample> {
+    let topic = Topic::new(&load.root)?;
+    let mut subscription = join(bus, "bench", &load.root).await?;
+    let mut tally = Tally::new(load.messages);
     let begun = Instant::now();
-    let worker = bus
-        .worker("bench")
-        .pattern(root)
-        .start_at(Start::Earliest)
-        .on(move |_: Raw| {
-            told.send_modify(|count| *count += 1);
-            std::future::ready(())
-        });
-    let running = worker.start().await?;
-    handled
-        .wait_for(|count| *count >= load.messages as u64)
-        .await?;
-    let report = running.shutdown(std::time::Duration::from_secs(20)).await;
-    let took = begun.elapsed();
-    Ok(Sample {
-        took,
-        received: report.handled,
-        expected: load.messages as u64,
-    })
-}
-
-pub(super) async fn one_by_one(bus: &BusClient, root: &str, load: &Load) -> Result<Sample> {
-    let message = message(root, load)?;
-    let mut subscription = join(bus, "bench", root).await?;
-    let begun = Instant::now();
-    for _ in 0..load.messages {
-        bus.publish(&message).await?;
-        let received = subscription.next().await.context("it ended")??;
-        received.ack().await?;
+    for numbers in load.batches(batch) {
+        if batch == 1 {
+            bus.publish(&message(&topic, load, numbers.start)).await?;
+            let received = subscription.next().await.context("it ended")??;
+            tally.take(&received.event().payload);
+            received.ack().await?;
+            continue;
+        }
+        let mut left = numbers.len();
+        let messages: Vec<_> = numbers.map(|n| message(&topic, load, n)).collect();
+        for result in bus.publish_batch(&messages).await {
+            result?;
+        }
+        while left > 0 {
+            let taken = settle_some(&mut subscription, batch, &mut tally).await?;
+            left = left.saturating_sub(taken);
+        }
     }
     let took = begun.elapsed();
     subscription.close().await?;
-    Ok(Sample {
-        took,
-        received: load.messages as u64,
-        expected: load.messages as u64,
-    })
-}
-
-pub(super) async fn batches(bus: &BusClient, root: &str, load: &Load) -> Result<Sample> {
-    spread(bus, &[root.to_owned()], root, 1, load).await
-}
-
-pub(super) async fn fan_out(bus: &BusClient, root: &str, load: &Load) -> Result<Sample> {
-    spread(bus, &[root.to_owned()], root, GROUPS, load).await
-}
-
-pub(super) async fn wildcard(bus: &BusClient, root: &str, load: &Load) -> Result<Sample> {
-    let topics: Vec<_> = (0..TOPICS)
-        .map(|topic| format!("{root}.{topic}.done"))
-        .collect();
-    spread(bus, &topics, &format!("{root}.*.done"), 1, load).await
-}
-
-/// Publishes to `topics` in turn and receives everything in each of the groups, a batch at a time.
-async fn spread(
-    bus: &BusClient,
-    topics: &[String],
-    pattern: &str,
-    groups: usize,
-    load: &Load,
-) -> Result<Sample> {
-    let messages: Result<Vec<_>> = topics.iter().map(|topic| message(topic, load)).collect();
-    let messages = messages?;
-    let mut subscriptions = Vec::new();
-    for group in 0..groups {
-        subscriptions.push(join(bus, &format!("bench{group}"), pattern).await?);
-    }
-    let mut received = 0;
-    let begun = Instant::now();
-    for _ in 0..load.messages / BATCH {
-        for result in bus.publish_batch(messages.iter().cycle().take(BATCH)).await {
-            result?;
-        }
-        for subscription in &mut subscriptions {
-            received += take(subscription, BATCH).await?;
-        }
-    }
-    let took = begun.elapsed();
-    for subscription in subscriptions {
-        subscription.close().await?;
-    }
-    Ok(Sample {
-        took,
-        received,
-        expected: (load.messages / BATCH * BATCH * groups) as u64,
-    })
+    Ok(Sample::received(took, [&tally]))
 }

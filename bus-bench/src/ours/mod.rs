@@ -1,52 +1,46 @@
 //! The bus, through its public API, with default settings.
 
 mod consume;
+mod dead;
 mod publish;
 mod question;
+mod spread;
 
 use anyhow::Result;
 use async_trait::async_trait;
 use bus::{BusClient, Raw, Topic};
 
-use crate::side::{Load, Sample, Side};
-use crate::work::Work;
+use crate::load::Load;
+use crate::side::{Sample, Side};
+use crate::work::{BATCH, GROUPS, TOPICS, Work};
 
 /// The bus over one transport.
 pub(crate) struct Ours {
     bus: BusClient,
     name: String,
-    /// Sets topics and groups of one round apart from those of another.
-    round: std::sync::atomic::AtomicU64,
 }
 
 impl Ours {
-    pub(crate) async fn connect(url: &str) -> Result<Self> {
-        let bus = bus::connect(url).await?;
+    /// The bus at `url`, in a namespace of its own.
+    pub(crate) async fn connect(url: &str, namespace: &str) -> Result<Self> {
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let bus = bus::connect(&format!("{url}{separator}namespace={namespace}")).await?;
         Ok(Self {
             name: format!("bus over {}", bus.adapter().name()),
             bus,
-            round: std::sync::atomic::AtomicU64::new(0),
         })
-    }
-
-    /// A root token that no other round has.
-    fn fresh(&self) -> String {
-        let round = self
-            .round
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        format!("bench{round}")
     }
 }
 
-/// `load` as one message of `topic`.
-fn message(topic: &str, load: &Load) -> Result<Raw> {
-    let topic = Topic::new(topic)?;
-    Ok(Raw::new(
-        topic,
-        "bench.message",
-        "application/octet-stream",
-        load.payload.clone(),
-    ))
+/// Message `number` of `load`, to `topic`.
+fn message(topic: &Topic, load: &Load, number: usize) -> Raw {
+    let payload = load.payload(number);
+    Raw::new(
+        topic.clone(),
+        crate::raw::EVENT_TYPE,
+        crate::raw::CONTENT_TYPE,
+        payload,
+    )
 }
 
 #[async_trait]
@@ -56,22 +50,35 @@ impl Side for Ours {
     }
 
     fn guarantees(&self) -> &str {
-        "publishes and acks confirmed; lease, attempts, metadata, CloudEvents attributes"
+        "publishes and acks confirmed; lease, attempts, dead letters, metadata as CloudEvents attributes; default settings"
     }
 
     async fn run(&self, work: Work, load: &Load) -> Result<Option<Sample>> {
-        let root = self.fresh();
+        let bus = &self.bus;
         let sample = match work {
-            Work::PublishAwaited => publish::awaited(&self.bus, &root, load).await?,
-            Work::PublishManyInFlight => publish::many_in_flight(&self.bus, &root, load).await?,
-            Work::PublishBatch => publish::batches(&self.bus, &root, load).await?,
-            Work::ConsumeAck => consume::backlog(&self.bus, &root, load).await?,
-            Work::OneByOne => consume::one_by_one(&self.bus, &root, load).await?,
-            Work::Batches => consume::batches(&self.bus, &root, load).await?,
-            Work::FanOut => consume::fan_out(&self.bus, &root, load).await?,
-            Work::Wildcard => consume::wildcard(&self.bus, &root, load).await?,
-            Work::RequestReply => question::ask(&self.bus, load).await?,
+            Work::PublishAwaited => publish::awaited(bus, load).await?,
+            Work::PublishManyInFlight => publish::many_in_flight(bus, load).await?,
+            Work::PublishBatch => publish::batches(bus, load).await?,
+            Work::ConsumeAck => consume::backlog(bus, load, false).await?,
+            Work::ConsumeAckTuned => consume::backlog(bus, load, true).await?,
+            Work::OneByOne => consume::rounds(bus, load, 1).await?,
+            Work::Batches => consume::rounds(bus, load, BATCH).await?,
+            Work::FanOut => spread::spread(bus, load, 1, GROUPS).await?,
+            Work::Wildcard => spread::spread(bus, load, TOPICS, 1).await?,
+            Work::RequestReply => question::ask(bus, load).await?,
+            Work::DeadLetterPages => dead::pages(bus, load).await?,
+            Work::Redrive => dead::redrive(bus, load).await?,
         };
         Ok(Some(sample))
+    }
+
+    async fn clean(&self, _namespace: &str, root: &str) -> Result<()> {
+        let subscriptions = self.bus.subscriptions();
+        for info in subscriptions.list().await? {
+            if info.id.pattern.as_str().starts_with(root) {
+                subscriptions.delete(&info.id).await?;
+            }
+        }
+        Ok(())
     }
 }

@@ -1,12 +1,13 @@
 //! Request and reply.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use bus::{BusClient, Event, Request};
 use serde::{Deserialize, Serialize};
 
-use crate::side::{Load, Sample};
+use crate::load::Load;
+use crate::side::{Calls, Sample};
 
 #[derive(Serialize, Deserialize, Event)]
 #[event(type = "bench.question", topic = "bench.question")]
@@ -22,15 +23,14 @@ pub(super) async fn ask(bus: &BusClient, load: &Load) -> Result<Sample> {
         .respond(async |question: Question| question.0 + 1);
     let running = responder.start().await?;
     let mut right = 0;
-    let begun = Instant::now();
+    let mut calls = Calls::begin(load.messages);
     for number in 0..load.messages as u64 {
         right += u64::from(bus.request(&Question(number)).await? == number + 1);
+        calls.tick();
     }
-    let took = begun.elapsed();
     running.shutdown(Duration::from_secs(5)).await;
     Ok(Sample {
-        took,
-        received: right,
-        expected: load.messages as u64,
+        lost: load.messages as u64 - right,
+        ..calls.sample()
     })
 }

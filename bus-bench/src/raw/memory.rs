@@ -1,123 +1,191 @@
-//! `tokio::sync::broadcast`: no group, no ack, no lease, no metadata; the next best thing in one process.
+//! Channels of tokio: the next best thing in one process.
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::side::{Load, Sample, Side};
+use crate::load::Load;
+use crate::side::{Calls, Sample, Side};
+use crate::tally::Tally;
 use crate::work::{BATCH, GROUPS, Work};
 
-/// A bare channel of tokio.
+/// `tokio::sync::broadcast`: no group, no ack, no lease, no metadata.
 pub(crate) struct Broadcast;
+
+/// `tokio::sync::mpsc`: the same, and one receiver only.
+pub(crate) struct Mpsc;
 
 #[async_trait]
 impl Side for Broadcast {
     fn name(&self) -> &str {
-        "tokio::sync::broadcast"
+        "tokio broadcast"
     }
 
     fn guarantees(&self) -> &str {
-        "none: no acks, no redelivery, no metadata"
+        "none: no acks, no redelivery, no metadata; a slow receiver loses"
     }
 
     async fn run(&self, work: Work, load: &Load) -> Result<Option<Sample>> {
         Ok(match work {
-            Work::PublishAwaited | Work::PublishManyInFlight | Work::PublishBatch => {
-                Some(send(load)?)
-            }
-            Work::ConsumeAck => Some(backlog(load).await?),
-            Work::OneByOne => Some(rounds(load, 1, 1).await?),
-            Work::Batches | Work::Wildcard => Some(rounds(load, BATCH, 1).await?),
-            Work::FanOut => Some(rounds(load, BATCH, GROUPS).await?),
-            Work::RequestReply => Some(ask(load).await?),
+            Work::PublishAwaited => Some(self.send_each(load)?),
+            Work::PublishManyInFlight | Work::PublishBatch => Some(self.send(load)?),
+            Work::ConsumeAck | Work::ConsumeAckTuned => Some(self.backlog(load).await?),
+            Work::OneByOne => Some(self.rounds(load, 1, 1).await?),
+            Work::Batches | Work::Wildcard => Some(self.rounds(load, BATCH, 1).await?),
+            Work::FanOut => Some(self.rounds(load, BATCH, GROUPS).await?),
+            Work::RequestReply | Work::DeadLetterPages | Work::Redrive => None,
         })
     }
 }
 
-fn send(load: &Load) -> Result<Sample> {
-    let (sender, _receiver) = broadcast::channel(load.messages);
-    let begun = Instant::now();
-    for _ in 0..load.messages {
-        sender.send(load.payload.clone())?;
-    }
-    Ok(Sample::sent(begun.elapsed()))
-}
-
-async fn backlog(load: &Load) -> Result<Sample> {
-    let (sender, mut receiver) = broadcast::channel(load.messages);
-    for _ in 0..load.messages {
-        sender.send(load.payload.clone())?;
-    }
-    let begun = Instant::now();
-    let mut received = 0;
-    while received < load.messages as u64 {
-        receiver.recv().await?;
-        received += 1;
-    }
-    Ok(Sample {
-        took: begun.elapsed(),
-        received,
-        expected: load.messages as u64,
-    })
-}
-
-/// Sends `batch` messages and receives them by each of `receivers`, again and again.
-async fn rounds(load: &Load, batch: usize, receivers: usize) -> Result<Sample> {
-    let (sender, first) = broadcast::channel(batch.next_power_of_two());
-    let mut all = vec![first];
-    all.resize_with(receivers, || sender.subscribe());
-    let mut received = 0;
-    let begun = Instant::now();
-    for _ in 0..load.messages / batch {
-        for _ in 0..batch {
-            sender.send(load.payload.clone())?;
+impl Broadcast {
+    fn send_each(&self, load: &Load) -> Result<Sample> {
+        let (sender, _receiver) = broadcast::channel(load.messages);
+        let mut calls = Calls::begin(load.messages);
+        for number in 0..load.messages {
+            sender.send(load.payload(number))?;
+            calls.tick();
         }
-        for receiver in &mut all {
-            for _ in 0..batch {
-                receiver.recv().await?;
-                received += 1;
+        Ok(calls.sample())
+    }
+
+    fn send(&self, load: &Load) -> Result<Sample> {
+        let (sender, _receiver) = broadcast::channel(load.messages);
+        let begun = Instant::now();
+        for number in 0..load.messages {
+            sender.send(load.payload(number))?;
+        }
+        Ok(Sample::sent(begun.elapsed()))
+    }
+
+    async fn backlog(&self, load: &Load) -> Result<Sample> {
+        let (sender, mut receiver) = broadcast::channel(load.messages);
+        for number in 0..load.messages {
+            sender.send(load.payload(number))?;
+        }
+        let mut tally = Tally::new(load.messages);
+        while !tally.is_complete() {
+            tally.take(&receiver.recv().await?);
+        }
+        Ok(Sample::received(tally.since_first(), [&tally]))
+    }
+
+    /// Sends `batch` messages and receives them by each of `receivers`, again and again.
+    async fn rounds(&self, load: &Load, batch: usize, receivers: usize) -> Result<Sample> {
+        let (sender, first) = broadcast::channel(batch.next_power_of_two());
+        let mut all = vec![(first, Tally::new(load.messages))];
+        all.resize_with(receivers, || {
+            (sender.subscribe(), Tally::new(load.messages))
+        });
+        let begun = Instant::now();
+        for numbers in load.batches(batch) {
+            let count = numbers.len();
+            for number in numbers {
+                sender.send(load.payload(number))?;
+            }
+            for (receiver, tally) in &mut all {
+                for _ in 0..count {
+                    tally.take(&receiver.recv().await?);
+                }
             }
         }
+        let took = begun.elapsed();
+        Ok(Sample::received(took, all.iter().map(|(_, tally)| tally)))
     }
-    Ok(Sample {
-        took: begun.elapsed(),
-        received,
-        expected: (load.messages / batch * batch * receivers) as u64,
-    })
 }
 
-async fn ask(load: &Load) -> Result<Sample> {
-    let (sender, mut receiver) = broadcast::channel::<(
-        Bytes,
-        std::sync::Arc<std::sync::Mutex<Option<oneshot::Sender<u64>>>>,
-    )>(16);
-    let responder = tokio::spawn(async move {
-        while let Ok((_, reply)) = receiver.recv().await {
-            let reply = reply.lock().ok().and_then(|mut reply| reply.take());
-            if let Some(reply) = reply {
-                let _ = reply.send(1);
+#[async_trait]
+impl Side for Mpsc {
+    fn name(&self) -> &str {
+        "tokio mpsc"
+    }
+
+    fn guarantees(&self) -> &str {
+        "none: no acks, no redelivery, no metadata; one receiver"
+    }
+
+    async fn run(&self, work: Work, load: &Load) -> Result<Option<Sample>> {
+        Ok(match work {
+            Work::PublishAwaited => Some(self.send_each(load).await?),
+            Work::PublishManyInFlight | Work::PublishBatch => Some(self.send(load).await?),
+            Work::ConsumeAck | Work::ConsumeAckTuned => Some(self.backlog(load).await?),
+            Work::OneByOne => Some(self.rounds(load, 1).await?),
+            Work::Batches | Work::Wildcard => Some(self.rounds(load, BATCH).await?),
+            Work::RequestReply => Some(self.ask(load).await?),
+            Work::FanOut | Work::DeadLetterPages | Work::Redrive => None,
+        })
+    }
+}
+
+impl Mpsc {
+    async fn send_each(&self, load: &Load) -> Result<Sample> {
+        let (sender, _receiver) = mpsc::channel(load.messages);
+        let mut calls = Calls::begin(load.messages);
+        for number in 0..load.messages {
+            sender.send(load.payload(number)).await?;
+            calls.tick();
+        }
+        Ok(calls.sample())
+    }
+
+    async fn send(&self, load: &Load) -> Result<Sample> {
+        let (sender, _receiver) = mpsc::channel(load.messages);
+        let begun = Instant::now();
+        for number in 0..load.messages {
+            sender.send(load.payload(number)).await?;
+        }
+        Ok(Sample::sent(begun.elapsed()))
+    }
+
+    async fn backlog(&self, load: &Load) -> Result<Sample> {
+        let (sender, mut receiver) = mpsc::channel(load.messages);
+        for number in 0..load.messages {
+            sender.send(load.payload(number)).await?;
+        }
+        let mut tally = Tally::new(load.messages);
+        while !tally.is_complete() {
+            tally.take(&receiver.recv().await.context("it ended")?);
+        }
+        Ok(Sample::received(tally.since_first(), [&tally]))
+    }
+
+    async fn rounds(&self, load: &Load, batch: usize) -> Result<Sample> {
+        let (sender, mut receiver) = mpsc::channel(batch);
+        let mut tally = Tally::new(load.messages);
+        let begun = Instant::now();
+        for numbers in load.batches(batch) {
+            let count = numbers.len();
+            for number in numbers {
+                sender.send(load.payload(number)).await?;
+            }
+            for _ in 0..count {
+                tally.take(&receiver.recv().await.context("it ended")?);
             }
         }
-    });
-    let mut received = 0;
-    let begun = Instant::now();
-    for _ in 0..load.messages {
-        let (reply, answer) = oneshot::channel();
-        let reply = std::sync::Arc::new(std::sync::Mutex::new(Some(reply)));
-        if sender.send((load.payload.clone(), reply)).is_err() {
-            anyhow::bail!("the responder is gone");
-        }
-        received += answer.await?;
+        Ok(Sample::received(begun.elapsed(), [&tally]))
     }
-    let took = begun.elapsed();
-    drop(sender);
-    responder.await?;
-    Ok(Sample {
-        took,
-        received,
-        expected: load.messages as u64,
-    })
+
+    async fn ask(&self, load: &Load) -> Result<Sample> {
+        let (sender, mut receiver) = mpsc::channel::<(Bytes, oneshot::Sender<Bytes>)>(16);
+        let responder = tokio::spawn(async move {
+            while let Some((question, reply)) = receiver.recv().await {
+                // Whoever asked waits.
+                let _ = reply.send(question);
+            }
+        });
+        let mut calls = Calls::begin(load.messages);
+        for number in 0..load.messages {
+            let (reply, answer) = oneshot::channel();
+            let asked = sender.send((load.payload(number), reply)).await;
+            ensure!(asked.is_ok(), "the responder is gone");
+            answer.await?;
+            calls.tick();
+        }
+        drop(sender);
+        responder.await?;
+        Ok(calls.sample())
+    }
 }

@@ -1,5 +1,41 @@
 //! The clients that applications would use without the bus.
 
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod template;
 
-pub(crate) use memory::Broadcast;
+use anyhow::Result;
+
+use crate::side::Side;
+
+/// The type of every message.
+pub(crate) const EVENT_TYPE: &str = "bench.message";
+/// How every payload is encoded.
+pub(crate) const CONTENT_TYPE: &str = "application/octet-stream";
+
+/// How a raw client is used.
+#[cfg(feature = "redis")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// As its best users use it: connections of their own, pipelines, batches.
+    Best,
+    /// As its documentation shows first.
+    Plain,
+}
+
+/// The raw clients of the transport of `url`; none where there is none.
+pub(crate) async fn sides(url: &str) -> Result<Vec<Box<dyn Side>>> {
+    // Options are the bus's own.
+    let address = url.split('?').next().unwrap_or(url);
+    Ok(match address.split(':').next() {
+        Some("memory") => vec![Box::new(memory::Broadcast), Box::new(memory::Mpsc)],
+        #[cfg(feature = "redis")]
+        Some("redis" | "rediss" | "valkey") => vec![
+            Box::new(redis::Redis::connect(address, Use::Best).await?),
+            Box::new(redis::Redis::connect(address, Use::Plain).await?),
+        ],
+        _ => Vec::new(),
+    })
+}

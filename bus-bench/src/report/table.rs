@@ -1,0 +1,62 @@
+//! A table for people.
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+
+use crate::measured::{Measured, Row, Spread};
+
+/// A line for each side of each work.
+pub(crate) fn table(measured: &[Measured]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header([
+        "work",
+        "payload",
+        "side",
+        "ns per message",
+        "added by the bus",
+        "rate of the bus to it",
+        "lost",
+        "twice",
+    ]);
+    for work in measured {
+        let ours = work.sides.first();
+        for (index, row) in work.sides.iter().enumerate() {
+            let (name, payload) = if index == 0 {
+                (work.work.to_string(), work.payload.to_string())
+            } else {
+                (String::new(), String::new())
+            };
+            let texts = [name, payload].into_iter().chain(cells(row, ours));
+            table.add_row(texts.enumerate().map(|(column, text)| {
+                let cell = Cell::new(text);
+                if matches!(column, 0 | 2) {
+                    cell
+                } else {
+                    cell.set_alignment(CellAlignment::Right)
+                }
+            }));
+        }
+    }
+    table
+}
+
+fn cells(row: &Row, ours: Option<&Row>) -> [String; 6] {
+    let added = ours
+        .filter(|_| row.ratio.is_some())
+        .map(|ours| format!("{:+.0}", ours.nanos.median - row.nanos.median));
+    [
+        row.side.clone(),
+        spread(row.nanos, 0),
+        added.unwrap_or_default(),
+        row.ratio.map(|ratio| spread(ratio, 2)).unwrap_or_default(),
+        row.lost.to_string(),
+        row.duplicated.to_string(),
+    ]
+}
+
+fn spread(spread: Spread, digits: usize) -> String {
+    format!(
+        "{:.digits$} ({:.digits$}–{:.digits$})",
+        spread.median, spread.least, spread.most
+    )
+}

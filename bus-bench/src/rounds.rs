@@ -1,0 +1,141 @@
+//! The rounds of a run.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::arguments::Arguments;
+use crate::load::Load;
+use crate::measured::Measured;
+use crate::ours::Ours;
+use crate::place::Place;
+use crate::report::{Guarantee, Report, draw, table};
+use crate::side::{Sample, Side};
+use crate::work::Work;
+
+/// Measures the bus at `url` and the raw clients of its transport, and prints the results.
+///
+/// # Errors
+/// The bus or the server cannot be reached, some work failed, or messages were lost or came twice.
+pub fn run(url: &str, arguments: &Arguments) -> Result<()> {
+    ensure!(
+        arguments.rounds > 0 && arguments.messages != Some(0),
+        "there is nothing to measure"
+    );
+    let runtime = match arguments.threads {
+        0 | 1 => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?,
+        threads => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .enable_all()
+            .build()?,
+    };
+    let report = runtime.block_on(measure(url, arguments))?;
+    show(arguments, &report)?;
+    let wrong: u64 = report.measured.iter().map(Measured::wrong).sum();
+    ensure!(wrong == 0, "{wrong} messages were lost or came twice");
+    Ok(())
+}
+
+async fn measure(url: &str, arguments: &Arguments) -> Result<Report> {
+    // A namespace of its own: nothing of an earlier run, nor of anybody else, is in the way.
+    let namespace = format!("bench-{:08x}", fastrand::u32(..));
+    let ours = Ours::connect(url, &namespace).await.context("the bus")?;
+    let mut sides: Vec<Box<dyn Side>> = vec![Box::new(ours)];
+    sides.extend(crate::raw::sides(url).await.context("the raw client")?);
+    let mut server = None;
+    for side in &sides {
+        server = server.or(side.server().await);
+    }
+    let mut report = Report {
+        place: Place::here(server),
+        rounds: arguments.rounds,
+        threads: arguments.threads.max(1),
+        sides: sides
+            .iter()
+            .map(|side| Guarantee {
+                side: side.name().to_owned(),
+                guarantees: side.guarantees().to_owned(),
+            })
+            .collect(),
+        measured: Vec::new(),
+    };
+    let in_process = url.starts_with("memory:");
+    let messages = arguments
+        .messages
+        .unwrap_or(if in_process { 100_000 } else { 20_000 });
+    for bytes in &arguments.payload {
+        for work in Work::ALL {
+            let wanted = arguments
+                .only
+                .as_ref()
+                .is_none_or(|only| work.to_string().contains(only));
+            if !wanted || (work.is_in_process() && !in_process) {
+                continue;
+            }
+            let messages = work.share(messages);
+            let samples = rounds(&sides, &namespace, work, messages, *bytes, arguments.rounds)
+                .await
+                .with_context(|| format!("{work}"))?;
+            report
+                .measured
+                .push(Measured::of(work, *bytes, messages, &samples));
+        }
+    }
+    Ok(report)
+}
+
+/// All sides in turn, again and again; each round begins with another one.
+async fn rounds<'a>(
+    sides: &'a [Box<dyn Side>],
+    namespace: &str,
+    work: Work,
+    messages: usize,
+    bytes: usize,
+    rounds: usize,
+) -> Result<Vec<(&'a str, Vec<Sample>)>> {
+    let mut samples: Vec<_> = sides
+        .iter()
+        .map(|side| (side.name(), Vec::with_capacity(rounds)))
+        .collect();
+    for round in 0..rounds {
+        for turn in 0..sides.len() {
+            let index = (round + turn) % sides.len();
+            let side = &sides[index];
+            let load = Load {
+                root: format!("bench{:08x}", fastrand::u32(..)),
+                messages,
+                bytes,
+            };
+            let sample = side.run(work, &load).await;
+            let sample = sample.with_context(|| side.name().to_owned())?;
+            samples[index].1.extend(sample);
+            for side in sides {
+                side.clean(namespace, &load.root).await?;
+            }
+        }
+    }
+    samples.retain(|(_, samples)| !samples.is_empty());
+    Ok(samples)
+}
+
+#[expect(clippy::print_stdout, reason = "the results are what this is for")]
+fn show(arguments: &Arguments, report: &Report) -> Result<()> {
+    if let Some(path) = &arguments.plot {
+        let title = format!("Rate of the {} to raw clients", report.sides[0].side);
+        draw(path, &title, &report.measured)?;
+    }
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+        return Ok(());
+    }
+    println!("{}", table(&report.measured));
+    println!(
+        "{} rounds of all sides in turn, {} thread(s); medians (least–most); above 1 the bus is faster",
+        report.rounds, report.threads
+    );
+    println!("{}", report.place);
+    for side in &report.sides {
+        println!("{}: {}", side.side, side.guarantees);
+    }
+    Ok(())
+}
