@@ -100,7 +100,7 @@ impl Bus for KafkaBus {
         }
     }
 
-    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         if self.core.life.is_over() {
             return vec![Err(closed()); batch.len()];
         }

@@ -87,7 +87,7 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
 
 /// Messages whose topics have to be looked at first.
 struct Job {
-    batch: Vec<Message>,
+    batch: Vec<Arc<Message>>,
     results: Arc<Results>,
 }
 
@@ -239,7 +239,7 @@ impl Publisher {
     pub(crate) async fn publish(
         &self,
         core: &Arc<Core>,
-        batch: Vec<Message>,
+        batch: Vec<Arc<Message>>,
     ) -> Vec<Result<Published>> {
         let count = batch.len();
         let logs: Vec<String> = batch
@@ -283,7 +283,7 @@ impl Publisher {
     }
 }
 
-fn is_ready(core: &Core, lane: &Lane, batch: &[Message], logs: &[String]) -> bool {
+fn is_ready(core: &Core, lane: &Lane, batch: &[Arc<Message>], logs: &[String]) -> bool {
     batch.iter().zip(logs).all(|(message, log)| {
         lane.registered.contains(&message.topic) && core.topics.known(log).is_some()
     })
@@ -353,7 +353,7 @@ async fn drive(core: Arc<Core>, mut inbox: mpsc::UnboundedReceiver<Job>) {
 async fn prepare(
     core: &Arc<Core>,
     publisher: &Publisher,
-    batch: &[Message],
+    batch: &[Arc<Message>],
 ) -> Vec<(String, Error)> {
     let roots: BTreeSet<&str> = batch.iter().map(|message| message.topic.root()).collect();
     let mut failed = Vec::new();

@@ -175,7 +175,7 @@ impl Bus for MemoryBus {
         }
     }
 
-    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         if let Err(error) = self.connection.usable() {
             return batch.iter().map(|_| Err(error.clone())).collect();
         }

@@ -20,7 +20,11 @@ pub(crate) struct Limits {
 
 impl Space {
     /// Stores a batch, in order, under one lock.
-    pub(crate) fn publish(&self, batch: Vec<Message>, limits: Limits) -> Vec<Result<Published>> {
+    pub(crate) fn publish(
+        &self,
+        batch: Vec<Arc<Message>>,
+        limits: Limits,
+    ) -> Vec<Result<Published>> {
         let mut results = Vec::with_capacity(batch.len());
         let mut touched = Vec::new();
         let mut state = self.lock();
@@ -56,7 +60,7 @@ impl Space {
         let position = position.ok_or_else(|| not_found("the log does not exist"))?;
         let (message, malformed) = make(position)?;
         state.make_room(message.size())?;
-        state.store(log, message, malformed, &clock, &mut touched);
+        state.store(log, Arc::new(message), malformed, &clock, &mut touched);
         state.wake(&touched);
         Ok(published)
     }
@@ -88,7 +92,7 @@ impl State {
 
     fn publish_one(
         &mut self,
-        message: Message,
+        message: Arc<Message>,
         limits: Limits,
         broker: &str,
         clock: &Clock,
@@ -136,7 +140,7 @@ impl State {
     fn store(
         &mut self,
         log: Key,
-        message: Message,
+        message: Arc<Message>,
         malformed: Option<Box<str>>,
         clock: &Clock,
         touched: &mut Vec<Key>,
@@ -159,7 +163,7 @@ impl State {
         }
         self.store.push(Stored {
             log,
-            message: Arc::new(message),
+            message,
             stored_at: clock.stored_at,
             at: clock.now,
             pending,

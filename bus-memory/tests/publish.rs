@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bus_api::{
@@ -12,7 +13,7 @@ use bus_api::{
 };
 use bus_memory::{Broker, Config, MemoryBus};
 use bytes::Bytes;
-use common::{ack, bodies, deliveries, group, message, topic, within};
+use common::{ack, bare, bodies, deliveries, group, message, topic, within};
 
 fn open(url: &str) -> MemoryBus {
     let mut url: BusUrl = url.parse().unwrap();
@@ -31,11 +32,11 @@ fn retaining(retention: Retention) -> MemoryBus {
     })
 }
 
-fn once(topic: &str, dedup_id: &str) -> Message {
-    Message {
+fn once(topic: &str, dedup_id: &str) -> Arc<Message> {
+    Arc::new(Message {
         dedup_id: Some(dedup_id.into()),
-        ..message(topic, dedup_id)
-    }
+        ..bare(topic, dedup_id)
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,9 +207,11 @@ async fn memory_is_bounded_and_settled_messages_make_room_first() {
     within(async {
         let bus = open("memory://?memory_limit=1MiB");
         let payload = Bytes::from(vec![0; 10_000]);
-        let big = || Message {
-            payload: payload.clone(),
-            ..message("a", "")
+        let big = || {
+            Arc::new(Message {
+                payload: payload.clone(),
+                ..bare("a", "")
+            })
         };
         // Nobody wants them: any number goes through.
         for _ in 0..500 {

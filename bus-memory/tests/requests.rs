@@ -12,7 +12,7 @@ use bus_api::{
     Bus, ErrorKind, Group, IncomingRequest, Namespace, Pattern, ReplyTo, Requests, ResponderSpec,
 };
 use bus_memory::MemoryBus;
-use common::{broadcast, message, nothing, within};
+use common::{bare, broadcast, nothing, within};
 use tokio::time::Instant;
 
 fn responder(group: &str, pattern: &str) -> ResponderSpec {
@@ -34,7 +34,7 @@ fn answer(
     text: &str,
 ) -> impl Future<Output = ()> + use<> {
     let replier = Arc::clone(&requests.replier);
-    let batch = vec![(incoming.reply_to.clone(), message("reply", text))];
+    let batch = vec![(incoming.reply_to.clone(), bare("reply", text))];
     async move { replier.reply(batch).await.remove(0).unwrap() }
 }
 
@@ -58,7 +58,7 @@ async fn each_requester_gets_its_own_reply() {
             .map(|n| {
                 let bus = bus.clone();
                 tokio::spawn(async move {
-                    let request = message("price.a", &n.to_string());
+                    let request = bare("price.a", &n.to_string());
                     let expected = format!("re {:?}", request.payload);
                     let reply = bus.request(request, soon()).await.unwrap();
                     assert_eq!(reply.payload, expected);
@@ -86,7 +86,7 @@ async fn one_responder_of_each_group_gets_it_and_the_first_reply_wins() {
         }
         let asking = tokio::spawn({
             let bus = bus.clone();
-            async move { bus.request(message("x", "q"), soon()).await.unwrap() }
+            async move { bus.request(bare("x", "q"), soon()).await.unwrap() }
         });
         tokio::task::yield_now().await;
         let mut got = Vec::new();
@@ -111,14 +111,14 @@ async fn nobody_and_nothing_in_time_are_told_apart() {
     within(async {
         let bus = MemoryBus::new();
         let before = Instant::now();
-        let error = bus.request(message("x", "q"), soon()).await.unwrap_err();
+        let error = bus.request(bare("x", "q"), soon()).await.unwrap_err();
         assert_eq!(
             (error.kind(), before.elapsed()),
             (ErrorKind::NoResponders, Duration::ZERO)
         );
         let mut requests = bus.respond(responder("a", "x")).await.unwrap();
         let deadline = soon();
-        let error = bus.request(message("x", "q"), deadline).await.unwrap_err();
+        let error = bus.request(bare("x", "q"), deadline).await.unwrap_err();
         assert_eq!(
             (error.kind(), Instant::now()),
             (ErrorKind::Timeout, deadline)
@@ -127,12 +127,12 @@ async fn nobody_and_nothing_in_time_are_told_apart() {
         let late = tokio::time::timeout(Duration::from_secs(1), requests.receiver.receive(1)).await;
         assert!(late.is_err());
         assert_eq!(bus.leftovers(), ["responder"]);
-        let past = bus.request(message("x", "q"), deadline).await.unwrap_err();
+        let past = bus.request(bare("x", "q"), deadline).await.unwrap_err();
         assert_eq!(past.kind(), ErrorKind::Timeout);
         // The last responder leaves before it took the request.
         let asking = tokio::spawn({
             let bus = bus.clone();
-            async move { bus.request(message("x", "q"), soon()).await.unwrap_err() }
+            async move { bus.request(bare("x", "q"), soon()).await.unwrap_err() }
         });
         tokio::task::yield_now().await;
         requests.replier.leave(soon()).await.unwrap();
@@ -152,7 +152,7 @@ async fn a_forged_address_gets_nothing() {
             let mut kinds = HashSet::new();
             for _ in 0..3 {
                 let incoming = requests.receiver.receive(1).await.unwrap().remove(0);
-                let batch = vec![(incoming.reply_to, message("reply", "secret"))];
+                let batch = vec![(incoming.reply_to, bare("reply", "secret"))];
                 let error = requests.replier.reply(batch).await.remove(0).unwrap_err();
                 kinds.insert(error.kind());
             }
@@ -164,7 +164,7 @@ async fn a_forged_address_gets_nothing() {
                 .broker()
                 .forge_request(
                     &Namespace::default(),
-                    message("x", "q"),
+                    bare("x", "q"),
                     ReplyTo::new(address),
                     Duration::from_secs(1),
                 )

@@ -180,7 +180,7 @@ impl Bus for NatsBus {
         }
     }
 
-    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         publish::publish(&self.core, batch).await
     }
 

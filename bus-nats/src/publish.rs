@@ -16,7 +16,7 @@ use crate::wire::{WIRE_ID, headers, put};
 const ATTRIBUTES: usize = 300;
 
 /// Sends a batch; when this has returned, every message has its place.
-fn send(core: &Core, batch: &[Message]) -> Vec<Result<Slot>> {
+fn send(core: &Core, batch: &[Arc<Message>]) -> Vec<Result<Slot>> {
     batch
         .iter()
         .map(|message| send_one(core, message))
@@ -58,7 +58,7 @@ fn plain(text: &str) -> String {
 }
 
 /// Stores messages; one result each.
-pub(crate) async fn publish(core: &Arc<Core>, batch: Vec<Message>) -> Vec<Result<Published>> {
+pub(crate) async fn publish(core: &Arc<Core>, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
     if core.life.is_over() {
         return vec![Err(closed()); batch.len()];
     }
@@ -75,9 +75,9 @@ pub(crate) async fn publish(core: &Arc<Core>, batch: Vec<Message>) -> Vec<Result
 }
 
 /// One batch after the other, each after there is room for it.
-async fn with_room(core: &Arc<Core>, batch: Vec<Message>) -> Vec<Result<Published>> {
+async fn with_room(core: &Arc<Core>, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
     let _turn = core.turn.lock().await;
-    let bytes: usize = batch.iter().map(Message::size).sum();
+    let bytes: usize = batch.iter().map(|message| message.size()).sum();
     // Attributes count as well; a little too much room does no harm.
     let bytes = bytes + batch.len() * ATTRIBUTES;
     if let Err(failed) = retention::make_room(core, batch.len() as u64, bytes as u64).await {

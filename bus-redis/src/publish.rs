@@ -23,7 +23,7 @@ const FLUSH_BYTES: usize = 1 << 20;
 
 /// A batch on its way, and who waits for it.
 pub(crate) struct Job {
-    batch: Vec<Message>,
+    batch: Vec<Arc<Message>>,
     done: oneshot::Sender<Vec<Result<Published>>>,
 }
 
@@ -43,7 +43,7 @@ impl Publisher {
     }
 
     /// Stores messages; one result each.
-    pub(crate) async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Published>> {
+    pub(crate) async fn publish(&self, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         let count = batch.len();
         let (done, waiting) = oneshot::channel();
         if self.jobs.send(Job { batch, done }).is_err() {
@@ -77,7 +77,7 @@ async fn work(core: Arc<Core>, mut queue: mpsc::UnboundedReceiver<Job>) {
 }
 
 fn size(job: &Job) -> usize {
-    job.batch.iter().map(Message::size).sum()
+    job.batch.iter().map(|message| message.size()).sum()
 }
 
 struct Flusher {
@@ -89,7 +89,10 @@ struct Flusher {
 
 impl Flusher {
     async fn flush(&mut self, jobs: Vec<Job>) {
-        let messages: Vec<&Message> = jobs.iter().flat_map(|job| &job.batch).collect();
+        let messages: Vec<&Message> = jobs
+            .iter()
+            .flat_map(|job| job.batch.iter().map(Arc::as_ref))
+            .collect();
         let mut results = Vec::with_capacity(messages.len());
         // A batch of any size: in parts, each after the one before, so that the order stays.
         let mut from = 0;

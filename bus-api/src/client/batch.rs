@@ -22,7 +22,7 @@ use crate::event::Event;
 #[derive(Debug)]
 pub struct PublishBatch {
     core: Arc<Core>,
-    drafts: Vec<Result<Message>>,
+    drafts: Vec<Result<Arc<Message>>>,
 }
 
 impl PublishBatch {
@@ -35,7 +35,10 @@ impl PublishBatch {
         Self {
             drafts: events
                 .into_iter()
-                .map(|event| event.to_message(codec.as_ref(), core.metadata_at(now)))
+                .map(|event| {
+                    let message = event.to_message(codec.as_ref(), core.metadata_at(now));
+                    message.map(Arc::new)
+                })
                 .collect(),
             core: Arc::clone(core),
         }
@@ -59,7 +62,7 @@ impl IntoFuture for PublishBatch {
 /// Publishes `drafts` in order: one result each, in input order.
 pub(crate) async fn publish_all(
     core: Arc<Core>,
-    drafts: Vec<Result<Message>>,
+    drafts: Vec<Result<Arc<Message>>>,
 ) -> Vec<Result<Confirmed>> {
     let mut sending = Sending {
         engine: Engine::new(Arc::clone(&core)),

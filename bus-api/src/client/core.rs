@@ -133,7 +133,7 @@ impl Core {
     /// Hands one batch to the adapter: one result each, in order, at the latest at `deadline`.
     pub(crate) async fn send(
         &self,
-        batch: Vec<Message>,
+        batch: Vec<Arc<Message>>,
         deadline: Instant,
     ) -> Vec<Result<Published>> {
         let expected = batch.len();

@@ -20,12 +20,8 @@ use crate::error::Result;
 const TAKEN_AT_ONCE: usize = 512;
 
 /// What a publisher tells its task.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every item is the large one; a box would be an allocation per message"
-)]
 pub(super) enum Item {
-    Send(Message, Ticket),
+    Send(Arc<Message>, Ticket),
     /// Answer when everything before has its outcome.
     Flush(oneshot::Sender<()>),
 }

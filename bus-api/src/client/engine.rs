@@ -43,7 +43,7 @@ pub(super) struct Engine<T> {
 /// A message on its way.
 pub(super) struct Entry<T> {
     pub(super) seq: u64,
-    pub(super) message: Message,
+    pub(super) message: Arc<Message>,
     pub(super) tries: Tries,
     /// Why the last try failed.
     pub(super) last_error: Option<Error>,
@@ -82,7 +82,7 @@ impl<T: Send + 'static> Engine<T> {
 
     /// Adds a checked message, which came at `now`, behind all others; returns its number. Sent by the
     /// next poll.
-    pub(super) fn push(&mut self, message: Message, tag: T, now: Instant) -> u64 {
+    pub(super) fn push(&mut self, message: Arc<Message>, tag: T, now: Instant) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
         self.ready.push_back(Entry {
@@ -123,7 +123,10 @@ impl<T: Send + 'static> Engine<T> {
             };
             let core = Arc::clone(&self.core);
             let mut call: Pin<Box<dyn Future<Output = Done<T>> + Send>> = Box::pin(async move {
-                let messages = batch.iter().map(|entry| entry.message.clone()).collect();
+                let messages = batch
+                    .iter()
+                    .map(|entry| Arc::clone(&entry.message))
+                    .collect();
                 let results = core.send(messages, deadline).await;
                 Done::Called(batch, results)
             });
@@ -275,7 +278,8 @@ impl<T: Send + 'static> Engine<T> {
         self.finished.push_back(Finished {
             seq: entry.seq,
             tag: entry.tag,
-            result: result.map(|published| Confirmed::new(entry.message.metadata.id, published)),
+            result: result
+                .map(|published| Confirmed::new(entry.message.metadata.id.clone(), published)),
         });
     }
 }

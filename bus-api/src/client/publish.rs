@@ -206,9 +206,12 @@ impl IntoFuture for Publish<Direct> {
 
 async fn publish(core: &Core, message: Message) -> Result<Confirmed> {
     let _room = core.room(&message).await?;
+    let message = Arc::new(message);
     let mut tries = core.tries(&message, Instant::now());
     loop {
-        let results = core.send(vec![message.clone()], tries.deadline()).await;
+        let results = core
+            .send(vec![Arc::clone(&message)], tries.deadline())
+            .await;
         let Some(result) = results.into_iter().next() else {
             // `send` answers for every message.
             return Err(super::life::closed());
@@ -217,7 +220,7 @@ async fn publish(core: &Core, message: Message) -> Result<Confirmed> {
         match verdict {
             Ok(published) => {
                 core.meters.finished(message.size(), Ok(&published));
-                return Ok(Confirmed::new(message.metadata.id, published));
+                return Ok(Confirmed::new(message.metadata.id.clone(), published));
             }
             Err(Verdict::Again(delay, _)) => {
                 core.meters.retries.increment(1);

@@ -119,7 +119,7 @@ impl Publisher {
 impl Line {
     fn push(&self, message: Message, room: Room) -> Result<PublishConfirmation> {
         let (outcome, result) = oneshot::channel();
-        let item = Item::Send(message, Ticket { outcome, room });
+        let item = Item::Send(Arc::new(message), Ticket { outcome, room });
         self.items()?.send(item).map_err(|_| gone())?;
         Ok(PublishConfirmation {
             result: Some(result),

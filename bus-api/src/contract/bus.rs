@@ -1,6 +1,7 @@
 //! The trait that every adapter implements.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -50,7 +51,7 @@ pub trait Bus: Debug + Send + Sync + 'static {
     /// Each failed message says whether it was certainly not stored or, marked
     /// [`indeterminate`](crate::Error::indeterminate), may be stored. `TooLarge` and `Throttled` are never
     /// indeterminate.
-    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Published>>;
+    async fn publish(&self, batch: Vec<Arc<Message>>) -> Vec<Result<Published>>;
 
     /// Joins a subscription, creating it when it is new. When this returns, every message that is
     /// published afterwards is delivered.

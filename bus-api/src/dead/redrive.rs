@@ -129,7 +129,7 @@ pub(super) async fn redrive(
     let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
     let copies = entries.into_iter().map(|entry| {
         let dedup_id = core.capabilities.dedup.then(|| dedup_id(&entry).into());
-        Ok(copy(entry, dedup_id))
+        Ok(Arc::new(copy(entry, dedup_id)))
     });
     let results = publish_all(Arc::clone(core), copies.collect()).await;
     let mut stored = Vec::with_capacity(ids.len());

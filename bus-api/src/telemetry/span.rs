@@ -1,11 +1,13 @@
 //! The spans, named once.
 
+use std::sync::Arc;
+
 use tracing::{Span, field, info_span};
 
 use crate::contract::Message;
 
 /// Around one call that stores `batch`.
-pub(crate) fn publish_span(transport: &'static str, batch: &[Message]) -> Span {
+pub(crate) fn publish_span(transport: &'static str, batch: &[Arc<Message>]) -> Span {
     let span = info_span!(
         target: "bus",
         "publish",

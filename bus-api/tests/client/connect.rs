@@ -96,5 +96,8 @@ async fn codecs_and_trace_hook_are_used() {
         .unwrap();
     let message = fake.state().stored.remove(0);
     assert_eq!(text(&message), "a");
-    assert_eq!(&*message.metadata.trace.unwrap().traceparent, "00-1-2-01");
+    assert_eq!(
+        &*message.metadata.trace.as_ref().unwrap().traceparent,
+        "00-1-2-01"
+    );
 }

@@ -243,7 +243,7 @@ async fn a_copy_that_fails_again_is_left_alone_by_the_same_redrive() {
                 generation: targeted.generation,
                 subscription: targeted.subscription,
                 origin: targeted.origin,
-                message: Arc::new(copy),
+                message: copy,
                 attempts,
                 ..letter(1)
             });

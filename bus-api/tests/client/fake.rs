@@ -29,7 +29,7 @@ pub(crate) struct State {
     /// The payloads of every call.
     pub(crate) calls: Vec<Vec<String>>,
     /// What is stored, in order.
-    pub(crate) stored: Vec<Message>,
+    pub(crate) stored: Vec<Arc<Message>>,
     seen: HashMap<String, u32>,
     dedup: HashSet<(Topic, Box<str>)>,
     pub(crate) letters: Vec<DeadLetter>,
@@ -90,7 +90,11 @@ impl Fake {
 
     /// The payloads of what is stored, in order.
     pub(crate) fn stored(&self) -> Vec<String> {
-        self.state().stored.iter().map(text).collect()
+        self.state()
+            .stored
+            .iter()
+            .map(|message| text(message))
+            .collect()
     }
 
     pub(crate) fn calls(&self) -> Vec<Vec<String>> {
@@ -118,7 +122,7 @@ pub(crate) fn unavailable() -> Error {
 
 impl State {
     /// Returns the answer and when it comes; `None` is never.
-    fn publish(&mut self, message: Message) -> (Result<Published>, Option<Duration>) {
+    fn publish(&mut self, message: Arc<Message>) -> (Result<Published>, Option<Duration>) {
         let seen = self.seen.entry(text(&message)).or_default();
         let step = match &mut self.script {
             Some(script) => script(&message, *seen),
@@ -136,7 +140,7 @@ impl State {
         }
     }
 
-    fn store(&mut self, message: Message) -> Published {
+    fn store(&mut self, message: Arc<Message>) -> Published {
         let dedup_id = message.dedup_id.clone();
         let duplicate = dedup_id.is_some_and(|id| !self.dedup.insert((message.topic.clone(), id)));
         let now = SystemTime::now();
@@ -163,14 +167,16 @@ impl Bus for Fake {
         self.capabilities.clone()
     }
 
-    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         if self.state().closed {
             return batch.iter().map(|_| Err(closed())).collect();
         }
         let (mut results, mut latest) = (Vec::new(), Some(Duration::ZERO));
         {
             let mut state = self.state();
-            state.calls.push(batch.iter().map(text).collect());
+            state
+                .calls
+                .push(batch.iter().map(|message| text(message)).collect());
             for message in batch {
                 let (result, delay) = state.publish(message);
                 results.push(result);

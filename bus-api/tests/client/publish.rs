@@ -148,7 +148,7 @@ async fn options_arrive() {
     assert_eq!(message.headers.get("tenant"), Some(" a\n"));
     assert_eq!(message.key.as_deref(), Some(&b"k"[..]));
     assert_eq!(message.dedup_id.as_deref(), Some("d"));
-    let metadata = message.metadata;
+    let metadata = message.metadata.clone();
     assert_eq!(metadata.id, MessageId::new("id"));
     assert_eq!(metadata.event_type.as_deref(), Some("test.happened"));
     assert_eq!(metadata.content_type.as_deref(), Some("text/plain"));

@@ -55,7 +55,12 @@ fn full(topic: &str) -> Result<Message, Violation> {
 async fn p5_every_attribute_arrives(context: Context) -> Result<(), Violation> {
     let client = context.client().await?;
     let sent = full("a.b")?;
-    for published in client.connection.bus.publish(vec![sent.clone()]).await {
+    for published in client
+        .connection
+        .bus
+        .publish(vec![sent.clone().into()])
+        .await
+    {
         published?;
     }
     let mut inbox = client.join(group("g", "a.b")).await?;
@@ -84,7 +89,7 @@ async fn p5_an_absent_attribute_stays_absent(context: Context) -> Result<(), Vio
     for published in client
         .connection
         .bus
-        .publish(vec![bare.clone(), keyed.clone()])
+        .publish(vec![bare.clone().into(), keyed.clone().into()])
         .await
     {
         published?;
@@ -157,7 +162,12 @@ async fn p5_the_bus_fills_id_type_source_time_and_content_type(
 async fn p5_attributes_survive_a_redelivery(context: Context) -> Result<(), Violation> {
     let client = context.client().await?;
     let sent = full("a.b")?;
-    for published in client.connection.bus.publish(vec![sent.clone()]).await {
+    for published in client
+        .connection
+        .bus
+        .publish(vec![sent.clone().into()])
+        .await
+    {
         published?;
     }
     let mut inbox = client.join(group("g", "a.b")).await?;

@@ -260,7 +260,7 @@ async fn l1_after_close_calls_are_closed(context: Context) -> Result<(), Violati
         bytes::Bytes::new(),
     );
     let kinds = [
-        bus.publish(vec![message]).await.remove(0).err(),
+        bus.publish(vec![message.into()]).await.remove(0).err(),
         bus.admin().subscriptions().await.err(),
         bus.dead_letters().groups().await.err(),
     ];

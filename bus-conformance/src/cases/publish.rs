@@ -1,7 +1,7 @@
 //! P1 and P3: what a confirmation means, and batches.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bus_api::{Bus, Error, ErrorKind, Message, Published, Raw, Result, Topic};
@@ -104,7 +104,7 @@ impl Unlucky {
 
 #[async_trait]
 impl Bug for Unlucky {
-    async fn publish(&self, bus: &dyn Bus, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, bus: &dyn Bus, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         let mut results = Vec::new();
         for message in batch {
             let fails = self.fails(&message);
@@ -274,7 +274,7 @@ async fn p3_one_bad_message_fails_alone(context: Context) -> std::result::Result
         if number == 13 {
             message.payload = vec![0; max + 1].into();
         }
-        messages.push(message);
+        messages.push(Arc::new(message));
     }
     let results = client.connection.bus.publish(messages).await;
     ensure_eq!(results.len(), 7, "results of the adapter");

@@ -310,7 +310,7 @@ struct CopiesFail;
 
 #[async_trait]
 impl Bug for CopiesFail {
-    async fn publish(&self, bus: &dyn Bus, batch: Vec<Message>) -> Vec<BusResult<Published>> {
+    async fn publish(&self, bus: &dyn Bus, batch: Vec<Arc<Message>>) -> Vec<BusResult<Published>> {
         let mut results = Vec::with_capacity(batch.len());
         for message in batch {
             let number = Note::of(&message).map_or(0, |note| note.number);

@@ -81,7 +81,11 @@ struct Refuses {
 
 #[async_trait]
 impl Bug for Refuses {
-    async fn publish(&self, bus: &dyn Bus, batch: Vec<Message>) -> Vec<bus_api::Result<Published>> {
+    async fn publish(
+        &self,
+        bus: &dyn Bus,
+        batch: Vec<Arc<Message>>,
+    ) -> Vec<bus_api::Result<Published>> {
         let mut refused = Vec::new();
         let mut passed = Vec::new();
         for message in batch {
@@ -201,7 +205,11 @@ impl Gate {
 
 #[async_trait]
 impl Bug for Gate {
-    async fn publish(&self, bus: &dyn Bus, batch: Vec<Message>) -> Vec<bus_api::Result<Published>> {
+    async fn publish(
+        &self,
+        bus: &dyn Bus,
+        batch: Vec<Arc<Message>>,
+    ) -> Vec<bus_api::Result<Published>> {
         self.waiting.fetch_add(batch.len(), Ordering::SeqCst);
         let opened = self.open.acquire().await;
         self.waiting.fetch_sub(batch.len(), Ordering::SeqCst);

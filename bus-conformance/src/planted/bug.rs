@@ -27,7 +27,7 @@ pub(crate) trait Bug: Debug + Send + Sync + 'static {
         honest.to_vec()
     }
 
-    async fn publish(&self, bus: &dyn Bus, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, bus: &dyn Bus, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         bus.publish(batch).await
     }
 

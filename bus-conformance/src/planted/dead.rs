@@ -282,8 +282,8 @@ struct RedriveForAll;
 
 #[async_trait]
 impl Bug for RedriveForAll {
-    async fn publish(&self, bus: &dyn Bus, mut batch: Vec<Message>) -> Vec<Result<Published>> {
-        for message in &mut batch {
+    async fn publish(&self, bus: &dyn Bus, mut batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
+        for message in batch.iter_mut().map(Arc::make_mut) {
             message.targeted = None;
         }
         bus.publish(batch).await
@@ -295,7 +295,7 @@ struct RedriveLoses;
 
 #[async_trait]
 impl Bug for RedriveLoses {
-    async fn publish(&self, bus: &dyn Bus, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, bus: &dyn Bus, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         let mut results = Vec::with_capacity(batch.len());
         for message in batch {
             if message.targeted.is_some() {
@@ -317,12 +317,12 @@ struct RedriveStoresTwice;
 
 #[async_trait]
 impl Bug for RedriveStoresTwice {
-    async fn publish(&self, bus: &dyn Bus, mut batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, bus: &dyn Bus, mut batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         for message in batch
             .iter_mut()
             .filter(|message| message.targeted.is_some())
         {
-            message.dedup_id = None;
+            Arc::make_mut(message).dedup_id = None;
         }
         bus.publish(batch).await
     }

@@ -38,7 +38,7 @@ impl Bus for Planted {
         self.bug.capabilities(self.inner.capabilities())
     }
 
-    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         self.bug.publish(&*self.inner, batch).await
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bus_api::{Bus, Headers, Message, MessageId, Published, Result};
@@ -105,8 +105,8 @@ macro_rules! changes_messages {
 
         #[async_trait]
         impl Bug for $name {
-            async fn publish(&self, bus: &dyn Bus, mut batch: Vec<Message>) -> Vec<Result<Published>> {
-                for $message in &mut batch $change
+            async fn publish(&self, bus: &dyn Bus, mut batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
+                for $message in batch.iter_mut().map(Arc::make_mut) $change
                 bus.publish(batch).await
             }
         }
@@ -169,7 +169,7 @@ struct LosesEveryNth(AtomicU64);
 
 #[async_trait]
 impl Bug for LosesEveryNth {
-    async fn publish(&self, bus: &dyn Bus, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, bus: &dyn Bus, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         let mut results = Vec::with_capacity(batch.len());
         for message in batch {
             if self.0.fetch_add(1, Ordering::Relaxed) % 7 == 6 {
@@ -187,10 +187,10 @@ struct StoresTwice(AtomicU64);
 
 #[async_trait]
 impl Bug for StoresTwice {
-    async fn publish(&self, bus: &dyn Bus, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, bus: &dyn Bus, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         for message in &batch {
             if self.0.fetch_add(1, Ordering::Relaxed) % 7 == 6 {
-                bus.publish(vec![message.clone()]).await;
+                bus.publish(vec![Arc::clone(message)]).await;
             }
         }
         bus.publish(batch).await
@@ -202,7 +202,7 @@ struct EmptyIsDeletion;
 
 #[async_trait]
 impl Bug for EmptyIsDeletion {
-    async fn publish(&self, bus: &dyn Bus, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, bus: &dyn Bus, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         let empty: Vec<bool> = batch
             .iter()
             .map(|message| message.payload.is_empty())
@@ -230,7 +230,7 @@ struct DedupAcrossTopics(Mutex<HashSet<Box<str>>>);
 
 #[async_trait]
 impl Bug for DedupAcrossTopics {
-    async fn publish(&self, bus: &dyn Bus, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, bus: &dyn Bus, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         let mut results = Vec::with_capacity(batch.len());
         for message in batch {
             let seen = message.dedup_id.as_ref().is_some_and(|id| {
@@ -258,7 +258,7 @@ struct BatchFailsWhole;
 
 #[async_trait]
 impl Bug for BatchFailsWhole {
-    async fn publish(&self, bus: &dyn Bus, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, bus: &dyn Bus, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         // What the core itself refuses never gets here: a copy of the biggest message stands for the bad one.
         let results = bus.publish(batch).await;
         match results
@@ -276,7 +276,7 @@ struct BatchReversed;
 
 #[async_trait]
 impl Bug for BatchReversed {
-    async fn publish(&self, bus: &dyn Bus, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, bus: &dyn Bus, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         let mut results = bus.publish(batch).await;
         results.reverse();
         results
@@ -288,7 +288,7 @@ struct BatchReordered;
 
 #[async_trait]
 impl Bug for BatchReordered {
-    async fn publish(&self, bus: &dyn Bus, mut batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, bus: &dyn Bus, mut batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         batch.reverse();
         let mut results = bus.publish(batch).await;
         results.reverse();

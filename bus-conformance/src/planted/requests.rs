@@ -81,7 +81,7 @@ struct RequestIsPublished;
 #[async_trait]
 impl Bug for RequestIsPublished {
     async fn request(&self, bus: &dyn Bus, message: Message, deadline: Instant) -> Result<Message> {
-        bus.publish(vec![message.clone()]).await;
+        bus.publish(vec![Arc::new(message.clone())]).await;
         bus.request(message, deadline).await
     }
 }

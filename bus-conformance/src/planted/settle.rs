@@ -239,13 +239,13 @@ impl Bug for NackCopies {
         settler: &Arc<dyn Settler>,
         batch: Batch,
     ) -> Vec<Result<()>> {
-        let copies: Vec<Message> = {
+        let copies: Vec<Arc<Message>> = {
             let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             batch
                 .iter()
                 .filter(|(_, settlement)| matches!(settlement, Settlement::Requeue { .. }))
                 .filter_map(|(receipt, _)| held.iter().rev().find(|(known, _)| known == receipt))
-                .map(|(_, message)| (**message).clone())
+                .map(|(_, message)| Arc::clone(message))
                 .collect()
         };
         bus.publish(copies).await;

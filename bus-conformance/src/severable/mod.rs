@@ -89,7 +89,7 @@ impl Bus for Severable {
         self.inner.capabilities()
     }
 
-    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         match self.link.check().await {
             Ok(()) => self.link.alive(self.inner.publish(batch)).await,
             Err(error) => vec![Err(error); batch.len()],

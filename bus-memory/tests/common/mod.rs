@@ -22,7 +22,8 @@ pub fn topic(text: &str) -> Topic {
     Topic::new(text).unwrap()
 }
 
-pub fn message(topic: &str, payload: &str) -> Message {
+/// A message that nobody shares yet.
+pub fn bare(topic: &str, payload: &str) -> Message {
     let metadata = Metadata::new(
         MessageId::new(payload),
         "test".into(),
@@ -32,11 +33,15 @@ pub fn message(topic: &str, payload: &str) -> Message {
     Message::new(topic, metadata, Bytes::copy_from_slice(payload.as_bytes()))
 }
 
-pub fn keyed(topic: &str, key: &str, payload: &str) -> Message {
-    Message {
+pub fn message(topic: &str, payload: &str) -> Arc<Message> {
+    Arc::new(bare(topic, payload))
+}
+
+pub fn keyed(topic: &str, key: &str, payload: &str) -> Arc<Message> {
+    Arc::new(Message {
         key: Some(Bytes::copy_from_slice(key.as_bytes())),
-        ..message(topic, payload)
-    }
+        ..bare(topic, payload)
+    })
 }
 
 pub fn group(group: &str, pattern: &str) -> SubscriptionSpec {

@@ -1,7 +1,7 @@
 //! The recorder's book: what was published, what became of it, what is under way.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bus_api::{DeadLetter, Message, Pattern, Topic};
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ pub(super) struct Book {
 
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    pub(super) published: Vec<Message>,
+    pub(super) published: Vec<Arc<Message>>,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) dead_letters: Vec<DeadLetter>,
     /// Calls that have not returned yet.

@@ -177,13 +177,13 @@ impl TestBus {
     /// Every message that was published, oldest first; redriven copies are none.
     #[must_use]
     pub fn messages(&self) -> Vec<Message> {
-        let published = |message: &&Message| message.targeted.is_none();
+        let published = |message: &&Arc<Message>| message.targeted.is_none();
         self.book.read(|entries| {
             entries
                 .published
                 .iter()
                 .filter(published)
-                .cloned()
+                .map(|message| Message::clone(message))
                 .collect()
         })
     }

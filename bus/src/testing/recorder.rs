@@ -51,7 +51,7 @@ impl Bus for Recorder {
         self.inner.capabilities()
     }
 
-    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         let publishing = Publishing::begin(&self.book);
         self.faults.latency(Operation::Publish).await;
         let checks: Vec<_> = batch

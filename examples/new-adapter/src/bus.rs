@@ -55,7 +55,7 @@ impl Bus for ShelfBus {
         }
     }
 
-    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         // No await before the last message is stored: batches are stored in the order of their first polls.
         batch
             .into_iter()

@@ -57,13 +57,13 @@ impl Shelf {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn store(&self, message: Message) -> Published {
+    pub(crate) fn store(&self, message: Arc<Message>) -> Published {
         let mut state = self.lock();
         let stored_at = bus_api::clock::now();
         let offset = Offset(state.log.len() as u64, 0);
         let position = Position::new("shelf".into(), offset, stored_at);
         state.log.push(Stored {
-            message: Arc::new(message),
+            message,
             position: position.clone(),
         });
         drop(state);

@@ -262,7 +262,7 @@ impl Bus for Fake {
         }
     }
 
-    async fn publish(&self, batch: Vec<Message>) -> Vec<Result<Published>> {
+    async fn publish(&self, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
         batch.iter().map(|_| unsupported()).collect()
     }
 
