@@ -1,0 +1,33 @@
+//! The ids of the messages that were applied.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+
+/// The id of a message, and when it was applied, in seconds since 1970.
+const INBOX: TableDefinition<'_, &str, u64> = TableDefinition::new("inbox");
+/// Longer than the bus keeps a message, a dead letter included: an id that is gone cannot come again.
+const KEPT: Duration = Duration::from_secs(60 * 60 * 24 * 60);
+
+/// Writes the id down; `false` when it is there already.
+pub fn is_new(transaction: &WriteTransaction, id: &str) -> Result<bool> {
+    let mut inbox = transaction.open_table(INBOX)?;
+    let before = inbox.insert(id, now())?;
+    Ok(before.is_none())
+}
+
+/// Forgets what is too old to come again.
+pub fn prune(transaction: &WriteTransaction) -> Result<()> {
+    let oldest = now().saturating_sub(KEPT.as_secs());
+    let mut inbox = transaction.open_table(INBOX)?;
+    if inbox.first()?.is_some() {
+        inbox.retain(|_, applied| applied >= oldest)?;
+    }
+    Ok(())
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
