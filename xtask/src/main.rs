@@ -1,6 +1,7 @@
 //! The tasks of this repository; `cargo xtask --help` lists them.
 
 mod budget;
+mod compose;
 mod plan;
 mod runner;
 mod tool;
@@ -39,6 +40,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Runs the example services as containers on `redis`, `nats` or `kafka`; on Redis unless told.
+    Compose {
+        /// The brokers, one after the other.
+        brokers: Vec<compose::Broker>,
+    },
     /// Checks that the `memory` build stays small and needs no C compiler.
     Budget,
 }
@@ -48,6 +54,7 @@ fn main() -> ExitCode {
         Task::Test { filter, list } => runner::run(&plan::steps(), filter.as_deref(), list),
         Task::Brokers { arguments } => tool::brokers(&arguments),
         Task::Faults { arguments } => tool::faults(&arguments),
+        Task::Compose { brokers } => compose::run(&brokers),
         Task::Budget => budget::check(),
     };
     match outcome {

@@ -80,6 +80,10 @@ pub fn steps() -> Vec<Step> {
             "the bus command on Redis",
             "test --workspace --all-features --test cli",
         ),
+        step(
+            "the order services on brokers, killed",
+            "test --workspace --all-features --test orders_on_kafka --test orders_on_nats --test orders_on_redis",
+        ),
     ];
     steps.extend(TRANSPORTS.iter().map(conformance));
     steps.extend(OWN_TESTS.iter().map(|(transport, targets)| {
