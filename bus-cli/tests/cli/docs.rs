@@ -1,4 +1,4 @@
-//! The commands of docs/cli.md do what it says.
+//! The commands of docs/cli.md and of the guide do what it says there.
 
 use tokio::process::Command;
 
@@ -7,6 +7,39 @@ use crate::common::finish;
 
 const DOCUMENT: &str = include_str!("../../../docs/cli.md");
 
+/// What else shows commands, each with a bus of its own.
+const OTHERS: &[(&str, &str)] = &[
+    (
+        "guide/01",
+        include_str!("../../../docs/guide/01-first-message.md"),
+    ),
+    (
+        "guide/02",
+        include_str!("../../../docs/guide/02-groups-and-workers.md"),
+    ),
+    (
+        "guide/03",
+        include_str!("../../../docs/guide/03-failures-and-dead-letters.md"),
+    ),
+    (
+        "guide/04",
+        include_str!("../../../docs/guide/04-request-and-reply.md"),
+    ),
+    (
+        "guide/07",
+        include_str!("../../../docs/guide/07-configuration.md"),
+    ),
+    (
+        "guide/08",
+        include_str!("../../../docs/guide/08-operations.md"),
+    ),
+    (
+        "troubleshooting",
+        include_str!("../../../docs/troubleshooting.md"),
+    ),
+    ("migration", include_str!("../../../docs/migration.md")),
+];
+
 /// A command of the document with the lines that it shows.
 struct Shown {
     command: String,
@@ -14,10 +47,10 @@ struct Shown {
 }
 
 /// The commands of all `console` blocks, in order: lines with `$`, and what follows them.
-fn shown() -> Vec<Shown> {
+fn shown(document: &str) -> Vec<Shown> {
     let mut all: Vec<Shown> = Vec::new();
     let mut inside = false;
-    for line in DOCUMENT.lines() {
+    for line in document.lines() {
         match (inside, line.trim_end()) {
             (false, "```console") => inside = true,
             (true, "```") => inside = false,
@@ -49,12 +82,23 @@ fn fits(line: &str, shown: &str) -> bool {
 
 #[tokio::test]
 async fn every_command_of_the_document_does_what_it_shows() {
+    try_all("cli", DOCUMENT).await;
+}
+
+#[tokio::test]
+async fn every_command_of_the_guide_does_what_it_shows() {
+    for (name, document) in OTHERS {
+        try_all(name, document).await;
+    }
+}
+
+async fn try_all(name: &str, document: &str) {
     let scene = Scene::new().await;
     let binaries = std::path::Path::new(env!("CARGO_BIN_EXE_bus"))
         .parent()
         .unwrap();
     let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap());
-    for Shown { command, lines } in shown() {
+    for Shown { command, lines } in shown(document) {
         let mut shell = Command::new("sh");
         shell.args(["-c", &command]);
         scene.place.prepare(&mut shell);
@@ -64,12 +108,12 @@ async fn every_command_of_the_document_does_what_it_shows() {
             Some((command, code)) => (command, code.trim().parse().unwrap()),
             None => (&*command, 0),
         };
-        assert_eq!(done.code, Some(expected), "{command}: {done:?}");
+        assert_eq!(done.code, Some(expected), "{name}: {command}: {done:?}");
         let mut written = done.out.lines().chain(done.err.lines());
         for line in lines {
             assert!(
                 written.any(|written| fits(written.trim_end(), line.trim_end())),
-                "{command}: no line (any more) like {line:?} in {done:?}"
+                "{name}: {command}: no line (any more) like {line:?} in {done:?}"
             );
         }
     }
