@@ -21,7 +21,7 @@ macro_rules! chapters {
     ($($name:ident = $file:literal;)*) => {
         $(
             #[cfg(doctest)]
-            #[doc = include_str!(concat!("../docs/", $file, ".md"))]
+            #[doc = include_str!(concat!("../../docs/", $file, ".md"))]
             mod $name {}
         )*
     };
