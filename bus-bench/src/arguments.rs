@@ -20,6 +20,9 @@ pub struct Arguments {
     /// Only work whose name contains this
     #[arg(long, value_name = "TEXT")]
     pub only: Option<String>,
+    /// Only the bus, without raw clients beside it: for profilers
+    #[arg(long)]
+    pub alone: bool,
     /// Prints JSON instead of a table
     #[arg(long)]
     pub json: bool,

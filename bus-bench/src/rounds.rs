@@ -41,7 +41,9 @@ async fn measure(url: &str, arguments: &Arguments) -> Result<Report> {
     let namespace = format!("bench-{:08x}", fastrand::u32(..));
     let ours = Ours::connect(url, &namespace).await.context("the bus")?;
     let mut sides: Vec<Box<dyn Side>> = vec![Box::new(ours)];
-    sides.extend(crate::raw::sides(url).await.context("the raw client")?);
+    if !arguments.alone {
+        sides.extend(crate::raw::sides(url).await.context("the raw client")?);
+    }
     let mut server = None;
     for side in &sides {
         server = server.or(side.server().await);
