@@ -20,7 +20,7 @@ use crate::link::Link;
 use crate::request::Requester;
 use crate::socket::Socket;
 use crate::subscribe::MIN_LEASE;
-use crate::{publish, respond, retention, subscribe};
+use crate::{publish, respond, retention, subscribe, unanswered};
 
 /// The oldest server that has what the bus needs.
 const OLDEST: (u32, u32) = (2, 10);
@@ -76,6 +76,7 @@ impl NatsBus {
             prepared.unwrap_or_else(|_| Err(too_late(None)))?;
         }
         retention::start(&core);
+        unanswered::start(&core);
         Ok(Self {
             requester: Requester::start(&core).await?,
             leaving: Leaving::default(),

@@ -9,8 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bus_api::cloudevents::{self, Extent, Known, Style, dead_letter_details, dead_letter_from};
 use bus_api::{
-    Cursor, DeadLetter, DeadLetterId, DeadLetterPage, DeadLetterStore, ErrorKind, Failure, Group,
-    Offset, Position, Result, Topic,
+    Cursor, DeadLetter, DeadLetterId, DeadLetterPage, DeadLetterStore, ErrorKind, Group, Offset,
+    Position, Result, Topic,
 };
 use bytes::Bytes;
 use serde_json::json;
@@ -19,7 +19,8 @@ use tokio::time::Instant;
 use crate::bus::NatsBus;
 use crate::core::Core;
 use crate::error::{NAME, invalid_argument, senseless};
-use crate::link::wire_size;
+use crate::keys::Keys;
+use crate::oversize;
 use crate::pull::{Pulled, Puller};
 use crate::stored;
 use crate::wire::{self, EXPECTED, Place, put};
@@ -30,23 +31,43 @@ const WHAT: &str = "reading dead letters";
 /// How long a page may take.
 const PAGE: Duration = Duration::from_secs(5);
 
-/// An entry as it is stored; one that is too large with its reason is stored without.
-pub(crate) fn write(entry: &DeadLetter, most: usize) -> Result<(HeaderMap, Bytes)> {
+/// An entry as it is stored.
+pub(crate) struct Written {
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Bytes,
+    /// What is stored before, with its subjects: of an entry that is too large for one message.
+    pub(crate) parts: Vec<(String, Bytes)>,
+}
+
+/// An entry as it is stored at `subject`, where a message has at most `most` bytes.
+pub(crate) fn write(
+    keys: &Keys,
+    subject: &str,
+    entry: &DeadLetter,
+    most: usize,
+) -> Result<Written> {
     let payload = entry.message.payload.clone();
     let whole = headers(entry)?;
-    if wire_size(&whole) + payload.len() <= most {
-        return Ok((whole, payload));
-    }
-    let short = DeadLetter {
-        error: Failure::new(entry.error.kind.clone(), ""),
-        ..entry.clone()
+    let mut written = if oversize::fits(&whole, &payload, most) {
+        Written {
+            headers: whole,
+            payload,
+            parts: Vec::new(),
+        }
+    } else {
+        let (headers, parts) = oversize::cut(keys, subject, &whole, &payload, most)?;
+        Written {
+            headers,
+            payload: Bytes::new(),
+            parts,
+        }
     };
-    Ok((headers(&short)?, payload))
+    put(&mut written.headers, EXPECTED, "0")?;
+    Ok(written)
 }
 
 fn headers(entry: &DeadLetter) -> Result<HeaderMap> {
     let mut headers = wire::headers(&entry.message, Extent::Whole)?;
-    put(&mut headers, EXPECTED, "0")?;
     let details = STANDARD.encode(dead_letter_details(entry));
     put(&mut headers, DETAILS, &details)?;
     Ok(headers)
@@ -75,13 +96,43 @@ fn read<'a>(
 }
 
 impl Core {
+    /// Reads an entry, which may be in parts; none when it is being removed.
+    async fn dead_entry(
+        &self,
+        subject: &str,
+        pairs: Vec<(&[u8], &[u8])>,
+        payload: Bytes,
+        place: &Place,
+    ) -> Result<Option<DeadLetter>> {
+        let Some(parts) = oversize::parts(&pairs) else {
+            return read(pairs, payload, place).map(Some);
+        };
+        let Some((headers, payload)) = oversize::collect(self, subject, &parts).await? else {
+            return Ok(None);
+        };
+        let pairs = headers.iter().map(|(name, value)| (&name[..], &value[..]));
+        read(pairs, payload, place).map(Some)
+    }
+
+    /// Removes the parts of entries of a group that have some.
+    async fn remove_parts(&self, group: &Group, ids: &[DeadLetterId]) -> Result<()> {
+        let books = self.keys.books();
+        for part in self.subjects(&books, &self.keys.parts(group)).await?.keys() {
+            let entry = self.keys.entry_of(part);
+            if ids.iter().any(|id| entry == Some(&format!("{group}.{id}"))) {
+                self.purge(&books, &json!({"filter": part})).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Up to `limit` entries of a group after a place, and how many come after them.
     async fn dead_page(
         &self,
         group: &Group,
         after: u64,
         limit: usize,
-    ) -> Result<(Vec<(u64, DeadLetter)>, u64)> {
+    ) -> Result<(Vec<(u64, Option<DeadLetter>)>, u64)> {
         let stream = self.keys.dead();
         let name = format!("p-{}", uuid::Uuid::new_v4().simple());
         let config = json!({
@@ -109,8 +160,9 @@ impl Core {
                         let place = message.reply.as_deref().and_then(Place::of);
                         let place = place.ok_or_else(|| senseless(WHAT))?;
                         let pairs = wire::pairs(message.headers.as_ref());
-                        let entry = read(pairs, message.payload.clone(), &place)?;
-                        found.push((place.sequence, entry));
+                        let payload = message.payload.clone();
+                        let entry = self.dead_entry(&message.subject, pairs, payload, &place);
+                        found.push((place.sequence, entry.await?));
                     }
                     // Some went away meanwhile.
                     Pulled::Nothing | Pulled::Gone => break,
@@ -176,7 +228,7 @@ impl DeadLetterStore for NatsBus {
             .filter(|_| rest > 0)
             .map(|(last, _)| Cursor(last.to_string().into()));
         Ok(DeadLetterPage {
-            entries: found.into_iter().map(|(_, entry)| entry).collect(),
+            entries: found.into_iter().filter_map(|(_, entry)| entry).collect(),
             next,
         })
     }
@@ -196,7 +248,8 @@ impl DeadLetterStore for NatsBus {
         };
         let pairs = stored::headers(&stored.header_block());
         let pairs = pairs.iter().map(|(name, value)| (&name[..], &value[..]));
-        read(pairs, stored.payload(), &place).map(Some)
+        core.dead_entry(&stored.subject, pairs.collect(), stored.payload(), &place)
+            .await
     }
 
     async fn remove(&self, group: &Group, ids: &[DeadLetterId]) -> Result<u64> {
@@ -216,6 +269,7 @@ impl DeadLetterStore for NatsBus {
                 }
             }
         }
+        core.remove_parts(group, ids).await?;
         Ok(removed)
     }
 }

@@ -126,9 +126,18 @@ fn meaning(refusal: &Refusal) -> (ErrorKind, &'static str) {
             "the log is full; raise `retention.count`",
         ),
         STORE_FAILED => (ErrorKind::Unavailable, "the server cannot store"),
+        // More arrives than the server stores; or the same dedup id is being stored at this moment.
+        10_158 | 10_167 => (
+            ErrorKind::Throttled,
+            "the server has more to store than it takes at once",
+        ),
         10_054 => (
             ErrorKind::TooLarge,
             "the stream does not take a message of this size",
+        ),
+        10_097 => (
+            ErrorKind::TooLarge,
+            "the headers are too large; the server takes 64 KiB",
         ),
         // Limits of the account or of the server.
         10_002 | 10_023 | 10_028 | 10_047 | 10_120 | 10_121 => (
@@ -237,6 +246,8 @@ mod tests {
             (STORE_FAILED, "disk", ErrorKind::Unavailable, true),
             (10_054, "", ErrorKind::TooLarge, false),
             (10_047, "", ErrorKind::Throttled, true),
+            (10_158, "", ErrorKind::Throttled, true),
+            (10_167, "", ErrorKind::Throttled, true),
             (10_039, "", ErrorKind::Unsupported, false),
             (10_065, "", ErrorKind::InvalidConfig, false),
             (10_008, "", ErrorKind::Unavailable, true),

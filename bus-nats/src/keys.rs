@@ -41,6 +41,11 @@ impl Keys {
         format!("{}.t.{pattern}", self.namespace)
     }
 
+    /// Where the question goes that is asked behind publishes: among messages, and never stored.
+    pub(crate) fn unanswered(&self) -> String {
+        format!("{}.t.unanswered", self.namespace)
+    }
+
     /// The topic's text of a subject of messages.
     pub(crate) fn topic_of<'a>(&self, subject: &'a str) -> Option<&'a str> {
         subject
@@ -50,6 +55,25 @@ impl Keys {
 
     pub(crate) fn dead_letter(&self, group: &Group, id: DeadLetterId) -> String {
         format!("{}.d.{group}.{id}", self.namespace)
+    }
+
+    /// Part of the dead letter at `subject`, which is one of this namespace.
+    pub(crate) fn part(&self, subject: &str, name: &str, index: usize) -> String {
+        let entry = subject.strip_prefix(&*self.all('d').replace('>', ""));
+        let entry = entry.unwrap_or(subject);
+        format!("{}.m.d.{entry}.{name}.{index}", self.namespace)
+    }
+
+    /// All parts of dead letters of a group.
+    pub(crate) fn parts(&self, group: &Group) -> String {
+        format!("{}.m.d.{group}.>", self.namespace)
+    }
+
+    /// The group and id of the dead letter that a subject is a part of.
+    pub(crate) fn entry_of<'a>(&self, part: &'a str) -> Option<&'a str> {
+        let rest = part.strip_prefix(&*self.all('m').replace('>', "d."))?;
+        let (rest, _) = rest.rsplit_once('.')?;
+        rest.rsplit_once('.').map(|(entry, _)| entry)
     }
 
     /// All dead letters of a group.

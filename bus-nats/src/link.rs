@@ -1,11 +1,10 @@
 //! Asking the server: everything that is answered goes through one inbox, in the order of the calls.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, StatusCode, Subject};
+use async_nats::{HeaderMap, Subject};
 use bus_api::Error;
 use bus_api::adapter::Life;
 use bytes::Bytes;
@@ -14,41 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::core::Core;
-use crate::error::{closed, denied, no_answer, too_large, unavailable};
+use crate::slots::{Answer, Slots};
+pub(crate) use crate::slots::{Line, Lost, Slot};
 use crate::socket::Socket;
-
-/// Why nothing came back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Lost {
-    /// It was not sent: the server cannot be reached.
-    Unsent,
-    /// It was or may have been sent, and there is no answer.
-    Unanswered,
-    /// Nobody takes messages of this subject.
-    NoResponders,
-    /// The user may not send to this subject.
-    Denied(String),
-    /// It has more bytes than the server takes.
-    TooLarge { bytes: usize, most: usize },
-    /// The connection was closed.
-    Closed,
-}
-
-impl Lost {
-    /// The error of something whose effect is not known unless it was not sent.
-    pub(crate) fn error(self) -> Error {
-        match self {
-            Self::Unsent => unavailable(),
-            Self::Unanswered => no_answer().indeterminate(),
-            Self::NoResponders => unavailable(),
-            Self::Denied(subject) => denied(&subject),
-            Self::TooLarge { bytes, most } => too_large(bytes, most),
-            Self::Closed => closed().indeterminate(),
-        }
-    }
-}
-
-type Answer = Result<Message, Lost>;
 
 /// A message on its way out.
 struct Out {
@@ -59,99 +26,13 @@ struct Out {
     payload: Bytes,
 }
 
-/// Whoever waits for an answer.
-struct Waiting {
-    answer: oneshot::Sender<Answer>,
-    subject: Subject,
-    sent: bool,
-    /// Nobody waits any more; it is sent all the same.
-    given_up: bool,
-}
-
-#[derive(Default)]
-struct Slots(Mutex<HashMap<u64, Waiting>>);
-
-impl Slots {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn answer(&self, id: u64, answer: Answer) {
-        let waiting = self.lock().remove(&id);
-        if let Some(waiting) = waiting {
-            // Whoever does not wait any more does not want to know.
-            let _ = waiting.answer.send(answer);
-        }
-    }
-
-    /// Notes that it is sent now; false when whoever waited was told that it is not.
-    fn sending(&self, id: u64) -> bool {
-        let mut slots = self.lock();
-        let Some(waiting) = slots.get_mut(&id) else {
-            return false;
-        };
-        waiting.sent = true;
-        if waiting.given_up {
-            slots.remove(&id);
-        }
-        true
-    }
-
-    /// Nobody waits for the answer any more.
-    fn give_up(&self, id: u64) {
-        let mut slots = self.lock();
-        match slots.get_mut(&id) {
-            Some(waiting) if !waiting.sent => waiting.given_up = true,
-            _ => {
-                slots.remove(&id);
-            }
-        }
-    }
-
-    /// The connection broke: no answer is on its way any more.
-    fn broken(&self) {
-        let all: Vec<Waiting> = self.lock().drain().map(|(_, waiting)| waiting).collect();
-        for waiting in all {
-            let lost = if waiting.sent {
-                Lost::Unanswered
-            } else {
-                Lost::Unsent
-            };
-            let _ = waiting.answer.send(Err(lost));
-        }
-    }
-
-    fn denied(&self, subject: &str) {
-        let mut slots = self.lock();
-        let ids: Vec<u64> = slots
-            .iter()
-            .filter(|(_, waiting)| &*waiting.subject == subject)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ids {
-            if let Some(waiting) = slots.remove(&id) {
-                let _ = waiting.answer.send(Err(Lost::Denied(subject.to_owned())));
-            }
-        }
-    }
-}
-
-/// Which of the two lines a message waits in: large payloads do not hold up the small ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Line {
-    /// Publishing.
-    Data,
-    /// Everything else.
-    Control,
-}
-
 /// Sends, and brings answers to whoever waits for them.
 pub(crate) struct Link {
     pub(crate) socket: Socket,
     life: Arc<Life>,
     inbox: String,
     next: AtomicU64,
-    slots: Arc<Slots>,
+    pub(crate) slots: Arc<Slots>,
     data: mpsc::UnboundedSender<Out>,
     control: mpsc::UnboundedSender<Out>,
     queues: Mutex<Option<Queues>>,
@@ -162,37 +43,6 @@ struct Queues {
     data: mpsc::UnboundedReceiver<Out>,
     control: mpsc::UnboundedReceiver<Out>,
     violations: mpsc::UnboundedReceiver<String>,
-}
-
-/// An answer that is waited for.
-pub(crate) struct Slot {
-    id: u64,
-    slots: Arc<Slots>,
-    answer: oneshot::Receiver<Answer>,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.slots.give_up(self.id);
-    }
-}
-
-impl Slot {
-    /// Waits for the answer, at most so long.
-    pub(crate) async fn answer(mut self, patience: Duration) -> Answer {
-        match tokio::time::timeout(patience, &mut self.answer).await {
-            Ok(Ok(answer)) => answer.and_then(heard),
-            Ok(Err(_)) => Err(Lost::Closed),
-            Err(_) => Err(Lost::Unanswered),
-        }
-    }
-}
-
-fn heard(message: Message) -> Answer {
-    if message.status == Some(StatusCode::NO_RESPONDERS) {
-        return Err(Lost::NoResponders);
-    }
-    Ok(message)
 }
 
 impl Link {
@@ -297,13 +147,7 @@ impl Link {
             let _ = answer.send(Err(lost));
             return slot;
         }
-        let waiting = Waiting {
-            answer,
-            subject: subject.clone(),
-            sent: false,
-            given_up: false,
-        };
-        self.slots.lock().insert(id, waiting);
+        self.slots.open(id, line, subject.clone(), answer);
         let out = Out {
             id,
             subject,
@@ -351,15 +195,12 @@ impl Link {
     /// Nothing is answered any more.
     pub(crate) fn close(&self) {
         self.socket.close();
-        let all: Vec<Waiting> = self.slots.lock().drain().map(|(_, w)| w).collect();
-        for waiting in all {
-            let _ = waiting.answer.send(Err(Lost::Closed));
-        }
+        self.slots.closed();
     }
 
     /// Answers that are waited for.
     pub(crate) fn outstanding(&self) -> usize {
-        self.slots.lock().len()
+        self.slots.len()
     }
 }
 

@@ -1,116 +1,16 @@
 //! What the driver of a member, its receiver and its settler share.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use async_nats::Subject;
 use bus_api::{AttemptRecord, Delivery, Error, Inflow, Receipt, Result};
-use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::closed;
+use crate::held::{Fetched, Held, Settling, State};
 
 /// With so many that rest, those whose time has come are forgotten.
 const RESTING: usize = 1_024;
-
-/// What a member holds of one message.
-#[derive(Clone, Debug)]
-pub(crate) struct Held {
-    /// Where it lies in the stream.
-    pub(crate) sequence: u64,
-    /// Where its settlement goes.
-    pub(crate) ack: Subject,
-    /// Hand-overs as the server counts them.
-    pub(crate) count: u32,
-    /// A handler may have started it before.
-    pub(crate) redelivered: bool,
-    /// As stored.
-    pub(crate) record: Option<Bytes>,
-    /// Where its record lies, when there is one.
-    pub(crate) record_at: Option<u64>,
-    /// Until then it is this member's for certain.
-    pub(crate) until: Instant,
-    /// It lies in the buffer: no handler has seen it.
-    pub(crate) buffered: bool,
-    pub(crate) settling: Settling,
-    /// For ordered subscriptions: what is handed over again in the member.
-    pub(crate) delivery: Option<Box<Delivery>>,
-}
-
-/// Whether a settlement is under way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Settling {
-    #[default]
-    No,
-    /// It is not to come again.
-    ForGood,
-    /// It is to come again, perhaps before the answer is here.
-    Again,
-}
-
-/// A message as it was fetched.
-#[derive(Debug)]
-pub(crate) struct Fetched {
-    pub(crate) delivery: Delivery,
-    pub(crate) ack: Subject,
-    pub(crate) record_at: Option<u64>,
-    pub(crate) until: Instant,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    wanted: usize,
-    buffer: VecDeque<Delivery>,
-    lost: Vec<Receipt>,
-    held: HashMap<u64, Held>,
-    slots: HashMap<u64, u64>,
-    next_slot: u64,
-    epoch: u64,
-    highest: Option<u64>,
-    /// What this member has handed back to come again later.
-    resting: HashMap<u64, Instant>,
-    ended: Option<Error>,
-}
-
-impl State {
-    fn remove(&mut self, slot: u64) -> Option<Held> {
-        let held = self.held.remove(&slot)?;
-        // It may have come again under another slot.
-        if self.slots.get(&held.sequence) == Some(&slot) {
-            self.slots.remove(&held.sequence);
-        }
-        Some(held)
-    }
-
-    fn add(&mut self, mut held: Held, delivery: &mut Delivery) {
-        let slot = self.next_slot;
-        self.next_slot += 1;
-        delivery.receipt = Receipt {
-            slot,
-            epoch: self.epoch,
-        };
-        if let Some(kept) = &mut held.delivery {
-            **kept = delivery.clone();
-        }
-        self.slots.insert(held.sequence, slot);
-        self.held.insert(slot, held);
-    }
-
-    fn lose(&mut self, slot: u64) {
-        if let Some(held) = self.remove(slot) {
-            let receipt = Receipt {
-                slot,
-                epoch: self.epoch,
-            };
-            if held.buffered {
-                self.buffer.retain(|delivery| delivery.receipt != receipt);
-            } else if held.settling == Settling::No {
-                self.lost.push(receipt);
-            }
-        }
-    }
-}
 
 /// What the driver of a member, its receiver and its settler share.
 #[derive(Debug, Default)]
@@ -183,8 +83,7 @@ impl Shared {
     pub(crate) fn push_unheld(&self, deliveries: Vec<Delivery>) {
         let mut state = self.lock();
         for mut delivery in deliveries {
-            delivery.receipt.slot = state.next_slot;
-            state.next_slot += 1;
+            delivery.receipt.slot = state.slot();
             state.buffer.push_back(delivery);
         }
         drop(state);

@@ -11,7 +11,7 @@ pub mod faults;
 mod kafka;
 mod memory;
 #[cfg(feature = "nats")]
-mod nats;
+pub mod nats;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "brokers")]

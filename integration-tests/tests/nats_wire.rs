@@ -88,3 +88,49 @@ async fn what_others_write_is_delivered() -> Result<()> {
     .await??;
     Ok(())
 }
+
+/// A message as large as the server takes has a dead letter that is larger (R5).
+#[tokio::test]
+async fn what_is_too_large_with_its_reason_becomes_a_dead_letter_all_the_same() -> Result<()> {
+    let (_server, bus, other) = start().await?;
+    let mut inbox = bus
+        .subscribe::<Raw>("g")
+        .pattern("large")
+        .start_at(Start::Earliest)
+        .await?;
+    let most = other.server_info().max_payload;
+    let payload: bytes::Bytes = (0..most).map(|place| (place % 251) as u8).collect();
+    // Without headers, and with as many as the server takes.
+    other.publish("bus.t.large", payload.clone()).await?;
+    let mut headers = async_nats::HeaderMap::new();
+    for number in 0..60 {
+        headers.insert(format!("header-{number}"), "x".repeat(1_000));
+    }
+    let little = payload.slice(..1_000);
+    other
+        .publish_with_headers("bus.t.large", headers.clone(), little.clone())
+        .await?;
+    for _ in 0..2 {
+        let received = timeout(PATIENCE, inbox.next())
+            .await?
+            .context("it ended")??;
+        received.dead_letter("r".repeat(5_000)).await?;
+    }
+    let dead = bus.dead_letters("g");
+    let all = bus_api::Filter::default();
+    ensure!(dead.count(&all).await? == 2);
+    let found = dead.page(&all, None, 10).await?.entries;
+    ensure!(found[0].message.payload == payload && found[1].message.payload == little);
+    ensure!(found[1].message.headers.len() == 60);
+    ensure!(found.iter().all(|entry| entry.error.text.len() >= 4_000));
+    let one = dead.get(found[0].id).await?.context("it is gone")?;
+    ensure!(one.message.payload == payload);
+    ensure!(dead.purge(&all).await?.done == 2);
+    ensure!(dead.count(&all).await? == 0);
+    // Nothing of them is left anywhere.
+    let question = serde_json::json!({"subjects_filter": "bus.m.d.>"}).to_string();
+    let told = other.request("$JS.API.STREAM.INFO.bus-m", question.into());
+    let told: serde_json::Value = serde_json::from_slice(&told.await?.payload)?;
+    ensure!(told["state"]["subjects"].is_null(), "{}", told["state"]);
+    Ok(())
+}

@@ -1,20 +1,26 @@
 //! What `cargo xtask test` does, in order.
 
 /// The transports whose adapter is in the workspace, each a test target of `integration-tests`.
-const TRANSPORTS: &[&str] = &["memory", "redis"];
+const TRANSPORTS: &[&str] = &["memory", "redis", "nats"];
 
 /// Test targets of what a transport has beside the contract: security, faults of its own.
-const OWN_TESTS: &[(&str, &[&str])] = &[(
-    "redis",
-    &[
-        "redis_security",
-        "redis_faults",
-        "redis_providers",
-        "redis_dead_letters",
-        "redis_topics",
-        "redis_wire",
-    ],
-)];
+const OWN_TESTS: &[(&str, &[&str])] = &[
+    (
+        "redis",
+        &[
+            "redis_security",
+            "redis_faults",
+            "redis_providers",
+            "redis_dead_letters",
+            "redis_topics",
+            "redis_wire",
+        ],
+    ),
+    (
+        "nats",
+        &["nats_security", "nats_accounts", "nats_wire", "nats_topics"],
+    ),
+];
 
 /// One command of the plan.
 pub struct Step {

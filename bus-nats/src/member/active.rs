@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::{Driver, Turn};
 use crate::api::ConsumerInfo;
+use crate::held::Fetched;
 use crate::link::{Line, Lost};
-use crate::shared::Fetched;
 use crate::subscribe::Handle;
 
 /// Messages that are asked for again at once.

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::{Driver, Stop, Turn};
 use crate::core::Core;
+use crate::held::Fetched;
 use crate::link::{Line, Slot};
 use crate::settle::{DUE, RELEASED, certain};
-use crate::shared::Fetched;
 use crate::stored::{self, Stored};
 use crate::wire::{self, Place};
 

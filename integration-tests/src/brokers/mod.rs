@@ -12,6 +12,7 @@ mod held;
 pub(crate) mod keeper;
 mod kind;
 mod local;
+mod memory;
 mod ports;
 mod probe;
 mod proxy;
@@ -25,6 +26,7 @@ use anyhow::{Context, Result, bail};
 pub use cluster::Cluster;
 pub use held::Held;
 pub use kind::Kind;
+pub use memory::resident;
 pub use ports::free as free_port;
 pub use proxy::Proxy;
 pub use setup::Setup;
@@ -156,6 +158,17 @@ impl Broker {
     #[must_use]
     pub fn is_controlled(&self) -> bool {
         !matches!(self.source, Source::Address(_))
+    }
+
+    /// The memory that it takes, in bytes; none when it is no local process that runs.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn memory(&self) -> Result<Option<u64>> {
+        match &self.source {
+            Source::Local(local) => local.process().map(resident).transpose(),
+            Source::Address(_) | Source::Container(_) => Ok(None),
+        }
     }
 
     /// Ends it without warning (`kill -9`). What it had not written is lost, as in a crash of the process;

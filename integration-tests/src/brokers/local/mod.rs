@@ -71,6 +71,11 @@ impl Local {
         format!("127.0.0.1:{}", self.ports.main)
     }
 
+    /// Its process, while it runs.
+    pub(super) fn process(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     pub(super) fn kill(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else {
             bail!("{} does not run", self.kind)

@@ -1,5 +1,7 @@
 //! NATS, under test.
 
+pub mod server;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
