@@ -175,12 +175,7 @@ impl Core {
         self.usable()?;
         let answer = self
             .link
-            .ask(
-                self.api_subject(rest),
-                None,
-                body(question),
-                self.patience(),
-            )
+            .ask(self.api_subject(rest), body(question), self.patience())
             .await;
         match answer {
             Ok(message) => parse(what, &message.payload),

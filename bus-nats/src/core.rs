@@ -87,12 +87,13 @@ impl Core {
         Ok(())
     }
 
-    /// How long a question may wait for the server to be reached and to answer.
+    /// How long a question may wait for the server to be reached and to answer. Whoever has more time asks
+    /// again: an answer may have been lost.
     pub(crate) fn patience(&self) -> Duration {
         self.config
             .settings
             .connect_timeout
-            .max(Duration::from_millis(100))
+            .clamp(Duration::from_millis(100), Duration::from_secs(4))
     }
 
     /// Ends every task and connection at once, without a word to the server.

@@ -9,6 +9,7 @@ use bus_api::Error;
 use bus_api::adapter::Life;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -25,6 +26,9 @@ struct Out {
     headers: Option<HeaderMap>,
     payload: Bytes,
 }
+
+/// After so long without an answer a question is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Sends, and brings answers to whoever waits for them.
 pub(crate) struct Link {
@@ -166,23 +170,55 @@ impl Link {
     }
 
     /// Waits until the server is reached, then sends and waits for the answer.
-    pub(crate) async fn ask(
+    pub(crate) async fn ask_once(
         &self,
         subject: impl Into<Subject>,
         headers: Option<HeaderMap>,
         payload: impl Into<Bytes>,
         patience: Duration,
     ) -> Answer {
-        let deadline = Instant::now() + patience;
-        if self.socket.until_up(deadline).await.is_err() {
-            return Err(if self.life.is_over() {
-                Lost::Closed
-            } else {
-                Lost::Unsent
-            });
-        }
+        self.reached(Instant::now() + patience).await?;
         let slot = self.send(Line::Control, subject, headers, payload);
         slot.answer(patience).await
+    }
+
+    /// The same for a question that may be asked twice: it is, because nobody answers it while a leader is
+    /// being elected, nor once there is one.
+    pub(crate) async fn ask(
+        &self,
+        subject: impl Into<Subject>,
+        payload: impl Into<Bytes>,
+        patience: Duration,
+    ) -> Answer {
+        let (subject, payload) = (subject.into(), payload.into());
+        let deadline = Instant::now() + patience;
+        let mut asked = FuturesUnordered::new();
+        let mut rest = AGAIN;
+        loop {
+            self.reached(deadline).await?;
+            let slot = self.send(Line::Control, subject.clone(), None, payload.clone());
+            asked.push(slot.answer(deadline.saturating_duration_since(Instant::now())));
+            let again = (Instant::now() + rest).min(deadline);
+            // An answer to an earlier question is as good.
+            while let Ok(Some(answer)) = tokio::time::timeout_at(again, asked.next()).await {
+                if !matches!(answer, Err(Lost::Unanswered)) {
+                    return answer;
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(Lost::Unanswered);
+            }
+            rest *= 2;
+        }
+    }
+
+    /// Waits until the server is reached.
+    async fn reached(&self, deadline: Instant) -> Result<(), Lost> {
+        match self.socket.until_up(deadline).await {
+            Ok(_) => Ok(()),
+            Err(_) if self.life.is_over() => Err(Lost::Closed),
+            Err(_) => Err(Lost::Unsent),
+        }
     }
 
     /// The most bytes of a message with its headers.

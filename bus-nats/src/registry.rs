@@ -1,19 +1,25 @@
 //! The records of durable subscriptions in the stream of bookkeeping.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use bus_api::{Error, ErrorKind, Group, Pattern, Result, SubscriptionId, split_version};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::api::{nanos, pub_ack, time};
 use crate::core::Core;
+use crate::error::{WRONG_LAST_SEQUENCE, is_refusal};
 use crate::link::Lost;
 use crate::start::StoredStart;
 use crate::wire::{EXPECTED, put};
 
 const VERSION: u8 = 1;
 const WHAT: &str = "the record of a durable subscription";
+/// How long one try to store a record waits for its answer.
+const TRY: Duration = Duration::from_millis(1_500);
 
 /// What all members of a durable subscription agree upon. Stored as a version byte and JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,18 +116,42 @@ impl Core {
                 Some(headers)
             }
         };
-        let answer = self
-            .link
-            .ask(subject, headers, payload, self.patience())
-            .await;
-        match answer {
-            Ok(message) => Ok(pub_ack(&message.payload)?.seq),
-            Err(Lost::NoResponders) => {
-                self.streams.doubt();
-                Err(Lost::NoResponders.error())
+        let deadline = Instant::now() + self.patience();
+        let mut unanswered = false;
+        loop {
+            let patience = deadline.saturating_duration_since(Instant::now()).min(TRY);
+            let (headers, payload) = (headers.clone(), payload.clone());
+            let answer = self
+                .link
+                .ask_once(subject.clone(), headers, payload.clone(), patience)
+                .await;
+            match answer {
+                Ok(message) => match pub_ack(&message.payload) {
+                    // An earlier try may have been stored.
+                    Err(refused) if unanswered && is_refusal(&refused, WRONG_LAST_SEQUENCE) => {
+                        return self.own(&subject, &payload).await?.ok_or(refused);
+                    }
+                    answered => return Ok(answered?.seq),
+                },
+                Err(Lost::Unanswered | Lost::Unsent) if Instant::now() < deadline => {
+                    unanswered = true;
+                }
+                Err(Lost::NoResponders) => {
+                    self.streams.doubt();
+                    return Err(Lost::NoResponders.error());
+                }
+                Err(lost) => return Err(lost.error()),
             }
-            Err(lost) => Err(lost.error()),
         }
+    }
+
+    /// Where this payload lies, when it is what lies there.
+    async fn own(&self, subject: &str, payload: &Bytes) -> Result<Option<u64>> {
+        let question = json!({"last_by_subj": subject});
+        let stored = self.get(&self.keys.books(), &question).await?;
+        Ok(stored
+            .filter(|stored| stored.payload() == payload)
+            .map(|stored| stored.seq))
     }
 
     /// The record of a subscription.

@@ -224,7 +224,9 @@ async fn mine(core: &Core, name: &str, every: Duration) -> Result<bool> {
             last.seq
         }
     };
-    match core.put(subject, Bytes::new(), Some(revision)).await {
+    // Unlike anybody else's: so that a try without an answer is known again.
+    let own = uuid::Uuid::new_v4().simple().to_string();
+    match core.put(subject, own.into(), Some(revision)).await {
         Ok(_) => Ok(true),
         Err(failed) if failed.kind() == ErrorKind::Fenced => Ok(false),
         Err(failed) => Err(failed),

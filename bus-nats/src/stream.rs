@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bus_api::{ErrorKind, Notice, Provision, Result, WhenFull};
+use bus_api::{Error, ErrorKind, Notice, Provision, Result, WhenFull};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::api::{StreamInfo, found, nanos};
 use crate::config::Storage;
@@ -17,7 +18,8 @@ use crate::retention::age_at_server;
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     ready: AtomicBool,
-    making: tokio::sync::Mutex<()>,
+    /// Held by whoever looks for them; and when the last look failed, and why.
+    making: tokio::sync::Mutex<Option<(Instant, Error)>>,
     log: Mutex<Option<Arc<str>>>,
     differing: Mutex<Vec<String>>,
 }
@@ -72,10 +74,23 @@ impl Core {
         if self.streams.is_ready() {
             return Ok(());
         }
-        let _making = self.streams.making.lock().await;
+        let asked = Instant::now();
+        let mut failed = self.streams.making.lock().await;
         if self.streams.is_ready() {
             return Ok(());
         }
+        // Those who waited for a look share what it found: they do not look one after the other.
+        if let Some((at, error)) = &*failed
+            && *at >= asked
+        {
+            return Err(error.clone());
+        }
+        let looked = self.look_for_streams().await;
+        *failed = looked.clone().err().map(|error| (Instant::now(), error));
+        looked
+    }
+
+    async fn look_for_streams(&self) -> Result<()> {
         let mut differing = Vec::new();
         for (name, config) in self.wanted() {
             let is_data = name == self.keys.data();

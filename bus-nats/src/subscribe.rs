@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bus_api::adapter::{Leave, Leaving};
+use bus_api::adapter::{Backoff, Leave, Leaving};
 use bus_api::{
     Inbound, Inflow, Order, Provision, Receiver, Result, SubscriptionId, SubscriptionSpec,
 };
@@ -146,7 +146,7 @@ pub(crate) async fn subscribe(
     let Some(id) = spec.id() else {
         return broadcast::subscribe(core, leaving, spec).await;
     };
-    let record = join(core, &id, &spec).await?;
+    let record = found_in_time(core, &id, &spec).await?;
     let lease = Duration::from_millis(record.lease_millis);
     let handle = Arc::new(Handle {
         core: Arc::clone(core),
@@ -171,6 +171,28 @@ pub(crate) async fn subscribe(
         settler: Arc::new(NatsSettler(membership)),
         lease,
     })
+}
+
+/// Finds or creates the subscription; while the servers elect leaders, again.
+async fn found_in_time(
+    core: &Arc<Core>,
+    id: &SubscriptionId,
+    spec: &SubscriptionSpec,
+) -> Result<SubRecord> {
+    let deadline = Instant::now() + core.config.settings.connect_timeout;
+    let mut backoff = Backoff::default();
+    loop {
+        match join(core, id, spec).await {
+            Err(failed)
+                if failed.is_retryable()
+                    && failed.kind() != bus_api::ErrorKind::Throttled
+                    && Instant::now() < deadline =>
+            {
+                backoff.wait(&core.life, Some(deadline)).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Finds or creates the subscription.

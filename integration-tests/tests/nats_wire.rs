@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use bus_api::{BusClient, Connector, MessageId, Raw, Start, Topic};
 use futures_util::StreamExt;
 use integration_tests::brokers::{Broker, Kind, Setup};
+use integration_tests::nats::server::known;
 use tokio::time::timeout;
 
 /// How long a test waits for something that has to happen.
@@ -25,7 +26,7 @@ async fn start() -> Result<(Broker, BusClient, async_nats::Client)> {
 async fn what_the_bus_writes_can_be_read_with_any_client() -> Result<()> {
     let (_server, bus, other) = start().await?;
     let mut seen = other.subscribe("bus.t.>").await?;
-    other.flush().await?;
+    known(&other).await?;
     let topic = Topic::new("orders.placed")?;
     let raw = Raw::new(topic, "test.text", "text/plain", "seven".to_owned());
     bus.publish(&raw.with_key("k e y"))

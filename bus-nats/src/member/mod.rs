@@ -89,7 +89,11 @@ impl Driver {
             extend_at: now + handle.lease / 3,
             handle,
         };
-        driver.be_present().await?;
+        match driver.be_present().await {
+            // It is said again at once, and until it has arrived.
+            Err(failed) if failed.is_retryable() => driver.present_at = Instant::now(),
+            said => said?,
+        }
         Ok(driver)
     }
 

@@ -43,6 +43,16 @@ pub async fn connect(url: &str) -> bus_api::Result<BusClient> {
         .await
 }
 
+/// Waits until the server knows the subscriptions of a foreign client: flushing does not.
+///
+/// # Errors
+/// It does not answer.
+pub async fn known(other: &async_nats::Client) -> Result<()> {
+    let asking = other.request("$JS.API.INFO", "".into());
+    timeout(PATIENCE, asking).await??;
+    Ok(())
+}
+
 /// A message that says something.
 ///
 /// # Errors
