@@ -52,6 +52,17 @@ pub(crate) struct Puller {
     expires: Duration,
     /// What came over this subscription.
     received: u64,
+    /// When there was nothing to read, for the last time.
+    empty_at: Instant,
+}
+
+/// Notes, however waiting ends, that there was nothing until then.
+struct EmptyUntilNow<'a>(&'a mut Instant);
+
+impl Drop for EmptyUntilNow<'_> {
+    fn drop(&mut self) {
+        *self.0 = Instant::now();
+    }
 }
 
 impl Puller {
@@ -73,6 +84,7 @@ impl Puller {
             rest_until: Instant::now(),
             expires,
             received: 0,
+            empty_at: Instant::now(),
         })
     }
 
@@ -132,6 +144,10 @@ impl Puller {
 
     /// Waits for whatever comes next; none when the connection was closed.
     pub(crate) async fn next(&mut self) -> Option<Message> {
+        if let Some(message) = self.there() {
+            return message;
+        }
+        let _empty = EmptyUntilNow(&mut self.empty_at);
         let message = self.subscriber.next().await;
         self.received += u64::from(message.is_some());
         message
@@ -139,7 +155,22 @@ impl Puller {
 
     /// What is there already.
     pub(crate) fn ready(&mut self) -> Option<Message> {
-        self.next().now_or_never().flatten()
+        self.there().flatten()
+    }
+
+    fn there(&mut self) -> Option<Option<Message>> {
+        // A task whose turn has been long enough would be told that nothing is there.
+        let found = tokio::task::unconstrained(self.subscriber.next()).now_or_never();
+        match &found {
+            Some(message) => self.received += u64::from(message.is_some()),
+            None => self.empty_at = Instant::now(),
+        }
+        found
+    }
+
+    /// What is read now did not come before this: a driver that waits for a server reads late.
+    pub(crate) fn came_after(&self) -> Instant {
+        self.empty_at
     }
 
     /// Finds out what came.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bus_api::{Error, ErrorKind, Notice, Result, RetentionMode, SubscriptionId, WhenFull};
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::api::{ConsumerInfo, time};

@@ -300,11 +300,23 @@ impl Shared {
             return None;
         }
         let count = state.buffer.len().min(max);
-        let taken: Vec<Delivery> = state.buffer.drain(..count).collect();
-        for delivery in &taken {
-            if let Some(held) = state.held.get_mut(&delivery.receipt.slot) {
-                held.buffered = false;
+        let next: Vec<Delivery> = state.buffer.drain(..count).collect();
+        let (mut taken, now) = (Vec::with_capacity(count), Instant::now());
+        for delivery in next {
+            let slot = delivery.receipt.slot;
+            match state.held.get_mut(&slot) {
+                // Another member may have it by now; only ordered ones have no other.
+                Some(held) if held.until <= now && held.delivery.is_none() => {
+                    state.remove(slot);
+                    continue;
+                }
+                Some(held) => held.buffered = false,
+                None => {}
             }
+            taken.push(delivery);
+        }
+        if taken.is_empty() {
+            return None;
         }
         state.wanted = 0;
         Some(Ok(Inflow::Deliveries(taken)))

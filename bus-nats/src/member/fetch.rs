@@ -77,15 +77,19 @@ struct Arriving {
 }
 
 impl Driver {
-    /// Takes up messages of the consumer.
-    pub(super) async fn fetched(&mut self, messages: Vec<Message>) -> Turn<()> {
+    /// Takes up messages of the consumer; they came after that time.
+    pub(super) async fn fetched(
+        &mut self,
+        messages: Vec<Message>,
+        came_after: Instant,
+    ) -> Turn<()> {
         if messages.is_empty() {
             return Ok(());
         }
         let handle = Arc::clone(&self.handle);
         let core = &handle.core;
         let log = core.log().await?;
-        let until = Instant::now() + certain(handle.lease);
+        let until = came_after + certain(handle.lease);
         let mut arriving = Vec::with_capacity(messages.len());
         for message in messages {
             let Some(ack) = message.reply.clone() else {
@@ -142,6 +146,12 @@ impl Driver {
                 record_at: recorded.at,
                 until: one.until,
             });
+        }
+        if !handle.ordered {
+            // What was read or looked up too late may be another member's, and settled, by now. The active
+            // member of an ordered subscription is the only one.
+            let now = Instant::now();
+            fetched.retain(|one| one.until > now);
         }
         self.arrived(fetched);
         Ok(())

@@ -179,6 +179,7 @@ impl Driver {
         let Some(puller) = &mut self.puller else {
             return Ok(());
         };
+        let came_after = puller.came_after();
         let mut messages = Vec::new();
         let mut next = Some(first);
         while let Some(message) = next.take() {
@@ -193,7 +194,7 @@ impl Driver {
                 None
             };
         }
-        self.fetched(messages).await
+        self.fetched(messages, came_after).await
     }
 
     /// What comes up with time.
@@ -283,9 +284,10 @@ impl Driver {
     async fn leave(&mut self) -> Result<()> {
         let handle = Arc::clone(&self.handle);
         if let Some(puller) = self.puller.take().filter(Puller::is_waiting) {
+            let came_after = puller.came_after();
             let late = puller.quiesce(&handle.core).await;
             // What cannot be looked up comes again when the lease ends.
-            let _ = self.fetched(late).await;
+            let _ = self.fetched(late, came_after).await;
         }
         self.gathered();
         handle.shared.shut();

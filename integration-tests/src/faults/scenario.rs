@@ -74,7 +74,9 @@ pub(super) async fn run(stage: &mut Stage, plan: Plan) -> Result<Row> {
         lease: u64::try_from(lease.as_millis())?,
         aborts: false,
     };
-    let crew = Crew::start(orders, ear, MEMBERS).await?;
+    let crew = Crew::start(orders, ear, MEMBERS)
+        .await
+        .with_context(|| ledger.books().complaints.join("; "))?;
     let load = Load::start(bus.clone(), Arc::clone(&ledger), plan.rate);
     let mut scenario = Scenario {
         plan,
