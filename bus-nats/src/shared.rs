@@ -299,10 +299,10 @@ impl Shared {
         if state.buffer.is_empty() || max == 0 {
             return None;
         }
-        let count = state.buffer.len().min(max);
-        let next: Vec<Delivery> = state.buffer.drain(..count).collect();
-        let (mut taken, now) = (Vec::with_capacity(count), Instant::now());
-        for delivery in next {
+        let (mut taken, now) = (Vec::new(), Instant::now());
+        while taken.len() < max
+            && let Some(delivery) = state.buffer.pop_front()
+        {
             let slot = delivery.receipt.slot;
             match state.held.get_mut(&slot) {
                 // Another member may have it by now; only ordered ones have no other.

@@ -25,7 +25,7 @@ pub(super) struct Entry {
     pub(super) headers: Option<HeaderMap>,
     pub(super) payload: Bytes,
     /// What has to be stored before this.
-    pub(super) parts: Vec<Entry>,
+    pub(super) parts: Vec<Self>,
 }
 
 /// What has to be stored before the server is told.
