@@ -5,23 +5,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bus_api::adapter::{Leave, Leaving};
+use bus_api::adapter::{BroadcastSettler, Leave, Leaving};
 use bus_api::cloudevents::Extent;
 use bus_api::{
-    AttemptRecord, Delivery, Error, ErrorKind, Inbound, Inflow, Notice, Pattern, Receipt, Receiver,
-    Result, Settlement, Settler, SubscriptionSpec, Topic,
+    Delivery, Error, ErrorKind, Inbound, Inflow, Notice, Pattern, Receipt, Receiver, Result,
+    SubscriptionSpec, Topic,
 };
-use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::core::{Anchor, Core, Link};
+use crate::core::{Anchor, Core};
+use crate::ending::Ending;
 use crate::error::{closed, error, from_client, is_final};
 use crate::interest::Follower;
+use crate::link::Link;
+use crate::rebalance::Flow;
 use crate::topics::Known;
 use crate::wire;
 
@@ -58,8 +60,7 @@ struct Shared {
     max_in_flight: usize,
     inner: Mutex<Inner>,
     receiver: Notify,
-    over: watch::Sender<bool>,
-    done: watch::Sender<bool>,
+    ending: Ending,
 }
 
 impl Shared {
@@ -68,12 +69,12 @@ impl Shared {
     }
 
     fn is_over(&self) -> bool {
-        *self.over.borrow() || self.core.life.is_over()
+        self.ending.is_over() || self.core.life.is_over()
     }
 
     fn fail(&self, error: Error) {
         self.lock().ended.get_or_insert(error);
-        self.over.send_replace(true);
+        self.ending.end();
         self.receiver.notify_one();
     }
 
@@ -141,7 +142,7 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.over.send_replace(true);
+        self.shared.ending.end();
     }
 }
 
@@ -162,8 +163,7 @@ pub(crate) async fn subscribe(
         max_in_flight: spec.max_in_flight,
         inner: Mutex::default(),
         receiver: Notify::new(),
-        over: watch::Sender::new(false),
-        done: watch::Sender::new(false),
+        ending: Ending::default(),
     });
     for from in from {
         if let Some((_, known)) = logs.iter().find(|(topic, _)| *topic == from.topic) {
@@ -181,7 +181,7 @@ pub(crate) async fn subscribe(
         .spawn(move || {
             run(&thread, &consumer);
             drop(consumer);
-            thread.done.send_replace(true);
+            thread.ending.finished();
             thread.receiver.notify_one();
         })
         .map_err(|native| {
@@ -196,33 +196,13 @@ pub(crate) async fn subscribe(
             shared: Arc::clone(&shared),
             _handle: Arc::clone(&handle),
         }),
-        settler: Arc::new(BroadcastSettler {
-            shared,
-            _handle: handle,
-        }),
+        settler: Arc::new(BroadcastSettler::new(handle)),
         lease: spec.lease,
     })
 }
 
-/// The settings of a consumer outside of any group.
-pub(crate) fn outside_of_groups(core: &Core) -> ClientConfig {
-    let mut client = core.config.client();
-    client
-        .set("group.id", core.names.no_group())
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "earliest")
-        .set("isolation.level", "read_committed")
-        .set("topic.metadata.refresh.interval.ms", "5000")
-        .set("fetch.queue.backoff.ms", "10")
-        // A partition that is added waits for the fetch that is under way.
-        .set("fetch.wait.max.ms", "100")
-        .set("queued.max.messages.kbytes", "8192");
-    client
-}
-
 fn consumer(core: &Core) -> Result<BaseConsumer<Link>> {
-    let mut client = outside_of_groups(core);
+    let mut client = core.outside_of_groups();
     core.config.finish(&mut client);
     client
         .create_with_context(core.link())
@@ -230,10 +210,10 @@ fn consumer(core: &Core) -> Result<BaseConsumer<Link>> {
 }
 
 fn run(shared: &Shared, consumer: &BaseConsumer<Link>) {
-    let mut paused = false;
+    let mut flow = Flow::default();
     while !shared.is_over() {
         begin(shared, consumer);
-        control_flow(shared, consumer, &mut paused);
+        control_flow(shared, consumer, &mut flow);
         poll(shared, consumer);
     }
 }
@@ -264,7 +244,7 @@ fn begin(shared: &Shared, consumer: &BaseConsumer<Link>) {
     }
 }
 
-fn control_flow(shared: &Shared, consumer: &BaseConsumer<Link>, paused: &mut bool) {
+fn control_flow(shared: &Shared, consumer: &BaseConsumer<Link>, flow: &mut Flow) {
     let (waiting, bytes) = {
         let inner = shared.lock();
         (inner.buffer.len(), inner.bytes)
@@ -272,21 +252,7 @@ fn control_flow(shared: &Shared, consumer: &BaseConsumer<Link>, paused: &mut boo
     let most = MOST_WAITING.max(shared.max_in_flight * 2);
     let full = waiting >= most || bytes >= MOST_BYTES;
     let low = waiting < most / 2 && bytes < MOST_BYTES / 2;
-    let wanted = if *paused { !low } else { full };
-    if !wanted && !*paused {
-        return;
-    }
-    let Ok(assignment) = consumer.assignment() else {
-        return;
-    };
-    let done = if wanted {
-        consumer.pause(&assignment)
-    } else {
-        consumer.resume(&assignment)
-    };
-    if done.is_ok() {
-        *paused = wanted;
-    }
+    flow.control(consumer, full, low);
 }
 
 fn poll(shared: &Shared, consumer: &BaseConsumer<Link>) {
@@ -399,44 +365,18 @@ impl Receiver for BroadcastReceiver {
     }
 }
 
-struct BroadcastSettler {
-    shared: Arc<Shared>,
-    _handle: Arc<Handle>,
-}
-
-#[async_trait]
-impl Settler for BroadcastSettler {
-    async fn settle(&self, batch: Vec<(Receipt, Settlement)>) -> Vec<Result<()>> {
-        vec![Ok(()); batch.len()]
-    }
-
-    async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>> {
-        vec![Ok(()); batch.len()]
-    }
-
-    async fn extend(&self, batch: &[Receipt]) -> Vec<Result<()>> {
-        vec![Ok(()); batch.len()]
-    }
-
-    async fn leave(&self, deadline: Instant) -> Result<()> {
-        self.shared.leave(deadline).await
-    }
-}
-
 #[async_trait]
 impl Leave for Shared {
     async fn leave(&self, deadline: Instant) -> Result<()> {
-        self.over.send_replace(true);
+        self.ending.end();
         self.receiver.notify_one();
-        let mut done = self.done.subscribe();
-        let ended = done.wait_for(|done| *done);
-        tokio::select! {
-            _ = ended => Ok(()),
-            () = self.core.life.ended() => Err(closed()),
-            () = tokio::time::sleep_until(deadline) => Err(error(
-                ErrorKind::Timeout,
-                "the subscriber had not ended at the deadline",
-            )),
-        }
+        self.ending.wait(&self.core.life, deadline).await
+    }
+}
+
+#[async_trait]
+impl Leave for Handle {
+    async fn leave(&self, deadline: Instant) -> Result<()> {
+        self.shared.leave(deadline).await
     }
 }

@@ -95,7 +95,7 @@ impl Bus for KafkaBus {
             immediate_no_responders: false,
             reject_when_full: false,
             ordered_members: OrderedMembers::Many,
-            min_lease: self.core.limits().min_session,
+            min_lease: self.core.min_lease(),
             max_payload: self.core.max_payload(),
         }
     }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bus_api::adapter::TlsFiles;
-use bus_api::{BusUrl, Connector, Options, Result, Secret, Settings};
+use bus_api::{BusUrl, Connector, ErrorKind, Result, Settings};
 use rdkafka::ClientConfig;
 
-use crate::error::{NAME, invalid_config};
+use crate::error::{error, invalid_config};
+use crate::login::{Login, TokenSource};
+use crate::tls;
 
 /// How to connect: made of a URL, or in code.
 ///
@@ -19,6 +22,8 @@ pub struct Config {
     pub servers: Vec<String>,
     /// User and password, for SASL.
     pub login: Option<Login>,
+    /// Where tokens come from, for SASL OAUTHBEARER; only in code, and only without `login`.
+    pub tokens: Option<Arc<dyn TokenSource>>,
     /// TLS, when it is wanted.
     pub tls: Option<TlsFiles>,
     /// `partitions`: of topics that the bus creates; default 3. More partitions, more members at work; an
@@ -34,40 +39,6 @@ pub struct Config {
     pub properties: BTreeMap<String, String>,
     /// What means the same on every transport.
     pub settings: Settings,
-}
-
-/// Who connects.
-#[derive(Clone)]
-pub struct Login {
-    /// The user.
-    pub user: String,
-    /// The password.
-    pub password: Secret,
-    /// `sasl`: `plain`, `scram-sha-256` (default) or `scram-sha-512`.
-    pub mechanism: Mechanism,
-}
-
-/// How user and password are shown to the broker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Mechanism {
-    /// SASL PLAIN: the broker sees the password, and without TLS everybody on the way.
-    Plain,
-    /// SASL SCRAM-SHA-256.
-    #[default]
-    Scram256,
-    /// SASL SCRAM-SHA-512.
-    Scram512,
-}
-
-impl Mechanism {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::Scram256 => "SCRAM-SHA-256",
-            Self::Scram512 => "SCRAM-SHA-512",
-        }
-    }
 }
 
 impl Config {
@@ -86,6 +57,8 @@ impl Config {
     pub const HEADERS: usize = 64 << 10;
     /// What a dead letter may take beyond its message, in bytes.
     pub(crate) const DEAD_LETTER_ROOM: usize = 1 << 20;
+    /// A rebalance is noticed that late.
+    const HEARTBEAT: Duration = Duration::from_millis(300);
     const DEFAULT_PARTITIONS: u16 = 3;
     const DEFAULT_PORT: u16 = 9092;
     /// Options that start so are properties of librdkafka.
@@ -129,13 +102,14 @@ impl Config {
                 "options `partitions` and `replication` are at least 1",
             ));
         }
-        let login = take_login(&url, &mut options)?;
-        let tls = take_tls(&mut options)?;
+        let login = Login::take(&url, &mut options)?;
+        let tls = tls::take(&mut options)?;
         let properties = options.take_prefix(Self::PREFIX);
         options.finish(&Connector::keys(&Self::KEYS))?;
         Ok(Self {
             servers,
             login,
+            tokens: None,
             tls,
             partitions,
             replication,
@@ -143,6 +117,29 @@ impl Config {
             properties,
             settings,
         })
+    }
+
+    /// # Errors
+    /// `InvalidConfig` for files that cannot be used and contradictions; `Unsupported` for what this build lacks.
+    pub(crate) fn checked(&self) -> Result<()> {
+        if self.login.is_some() && self.tokens.is_some() {
+            return Err(invalid_config(
+                "a login is either by user and password or by tokens",
+            ));
+        }
+        let wants_openssl = self.tls.is_some()
+            || self.tokens.is_some()
+            || self.login.as_ref().is_some_and(Login::wants_openssl);
+        if wants_openssl && !cfg!(feature = "tls") {
+            return Err(error(
+                ErrorKind::Unsupported,
+                "this build has no TLS, SCRAM and OAUTHBEARER for Kafka; feature `kafka-tls` brings them",
+            ));
+        }
+        match &self.tls {
+            Some(files) => tls::check(files),
+            None => Ok(()),
+        }
     }
 
     /// What every client of the connection needs.
@@ -157,31 +154,52 @@ impl Config {
             .set("reconnect.backoff.max.ms", "1000")
             .set("allow.auto.create.topics", "false")
             .set("log.connection.close", "false");
-        let protocol = match (&self.login, &self.tls) {
-            (None, None) => "plaintext",
-            (None, Some(_)) => "ssl",
-            (Some(_), None) => "sasl_plaintext",
-            (Some(_), Some(_)) => "sasl_ssl",
+        let has_login = self.login.is_some() || self.tokens.is_some();
+        let protocol = match (has_login, &self.tls) {
+            (false, None) => "plaintext",
+            (false, Some(_)) => "ssl",
+            (true, None) => "sasl_plaintext",
+            (true, Some(_)) => "sasl_ssl",
         };
         client.set("security.protocol", protocol);
         if let Some(login) = &self.login {
-            client
-                .set("sasl.mechanism", login.mechanism.name())
-                .set("sasl.username", &login.user)
-                .set("sasl.password", login.password.expose());
+            login.apply(&mut client);
         }
-        let tls = self.tls.clone().unwrap_or_default();
-        let (certificate, key) = tls.client.unzip();
-        for (name, file) in [
-            ("ssl.ca.location", tls.ca),
-            ("ssl.certificate.location", certificate),
-            ("ssl.key.location", key),
-        ] {
-            if let Some(file) = file {
-                client.set(name, file.display().to_string());
-            }
+        if self.tokens.is_some() {
+            client.set("sasl.mechanism", "OAUTHBEARER");
+        }
+        if let Some(tls) = &self.tls {
+            tls::apply(tls, &mut client);
         }
         client
+    }
+
+    /// Whether members join by the newer protocol, in which the brokers say how long a session is.
+    pub(crate) fn has_consumer_protocol(&self) -> bool {
+        self.properties
+            .get("group.protocol")
+            .is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
+    }
+
+    /// What a consumer in a group needs beside.
+    pub(crate) fn in_group(&self, client: &mut ClientConfig, session: Duration) {
+        client
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set(
+                "max.poll.interval.ms",
+                session.as_millis().max(300_000).to_string(),
+            );
+        if self.has_consumer_protocol() {
+            return;
+        }
+        client
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", session.as_millis().to_string())
+            .set(
+                "heartbeat.interval.ms",
+                (session / 4).min(Self::HEARTBEAT).as_millis().to_string(),
+            );
     }
 
     /// Sets the properties that the user gave; last, so that they win.
@@ -199,45 +217,6 @@ impl Config {
     }
 }
 
-fn take_login(url: &BusUrl, options: &mut Options) -> Result<Option<Login>> {
-    let mechanisms = [
-        ("plain", Mechanism::Plain),
-        ("scram-sha-256", Mechanism::Scram256),
-        ("scram-sha-512", Mechanism::Scram512),
-    ];
-    let mechanism = options.take_choice("sasl", &mechanisms)?;
-    match (url.user(), url.password()) {
-        (Some(user), Some(password)) => Ok(Some(Login {
-            user: user.to_owned(),
-            password: password.clone(),
-            mechanism: mechanism.unwrap_or_default(),
-        })),
-        (None, None) if mechanism.is_none() => Ok(None),
-        _ => Err(invalid_config(
-            "a login needs a user and a password: kafka://user:password@host:port",
-        )),
-    }
-}
-
-fn take_tls(options: &mut Options) -> Result<Option<TlsFiles>> {
-    let wanted = options.take_bool("tls")?;
-    let files = TlsFiles::take(options).map_err(|error| error.transport(NAME))?;
-    let named = !files.is_empty();
-    if named && wanted == Some(false) {
-        return Err(invalid_config(
-            "option `tls` is off and others of TLS are given",
-        ));
-    }
-    let on = named || wanted == Some(true);
-    if on {
-        return Err(crate::error::error(
-            bus_api::ErrorKind::Unsupported,
-            "this release of the bus has no TLS for Kafka",
-        ));
-    }
-    Ok(None)
-}
-
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
@@ -249,19 +228,10 @@ impl fmt::Debug for Config {
     }
 }
 
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login")
-            .field("mechanism", &self.mechanism)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use bus_api::ErrorKind;
-
     use super::*;
+    use crate::login::Mechanism;
 
     fn read(url: &str) -> Result<Config> {
         let mut url: BusUrl = url.parse()?;
@@ -293,7 +263,7 @@ mod tests {
             "kafka://a?partitons=1",
             "kafka://u@a",
             "kafka://a?sasl=plain",
-            "kafka://a?tls.cert=x",
+            "kafka://a?tls_cert=x",
         ] {
             assert_eq!(
                 read(url).unwrap_err().kind(),

@@ -1,15 +1,13 @@
 //! What all parts of a connection share.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bus_api::adapter::{Backoff, Life};
 use bus_api::{Error, ErrorKind, Notice, Result, SubscriptionId};
+use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
-use rdkafka::client::{Client, ClientContext};
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::client::Client;
 use rdkafka::metadata::MetadataBroker;
 use tokio::time::Instant;
 
@@ -18,65 +16,17 @@ use crate::dead_letters::DeadLetters;
 use crate::error::{closed, error, from_client, is_final};
 use crate::interest::Followers;
 use crate::limits::Limits;
+use crate::link::Link;
 use crate::names::Names;
 use crate::publish::Publisher;
 use crate::registry::Registry;
-use crate::sys::Aside;
+use crate::sys::{self, Aside};
 use crate::topics::Topics;
 
 /// How many times as long as one question may take the brokers are asked.
 const PERSISTENCE: u32 = 5;
-
-/// What every client of the client library tells about itself.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Link {
-    pub(crate) life: Arc<Life>,
-    /// Why the brokers refuse this connection.
-    refused: Arc<Mutex<Option<Error>>>,
-}
-
-impl Link {
-    /// The brokers refused the credentials.
-    pub(crate) fn refused(&self) -> Option<Error> {
-        self.refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
-impl ClientContext for Link {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error => tracing::error!(target: "librdkafka", facility, "{text}"),
-            RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{text}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                tracing::info!(target: "librdkafka", facility, "{text}");
-            }
-            RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{text}"),
-        }
-    }
-
-    fn stats_raw(&self, _statistics: &[u8]) {}
-
-    fn error(&self, native: KafkaError, reason: &str) {
-        tracing::debug!(error = %native, reason, "the Kafka client reports an error");
-        match native.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
-                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(from_client(&native));
-            }
-            Some(RDKafkaErrorCode::AllBrokersDown) => self.life.lost(),
-            _ => {}
-        }
-    }
-}
-
-/// For consumers outside of groups.
-impl ConsumerContext for Link {}
+/// How long the thread that hears the client waits before it looks whether it is still wanted.
+const STEP: Duration = Duration::from_millis(100);
 
 /// What all parts of a connection share.
 pub(crate) struct Core {
@@ -105,13 +55,14 @@ impl Core {
     /// # Errors
     /// `InvalidConfig` for properties that the client library refuses.
     pub(crate) fn new(config: Config) -> Result<Arc<Self>> {
-        let link = Link::default();
+        config.checked()?;
+        let link = Link::new(config.tokens.clone());
         let mut client = config.client();
         config.finish(&mut client);
         let admin = client
             .create_with_context(link.clone())
             .map_err(|native| from_client(&native))?;
-        Ok(Arc::new(Self {
+        let core = Arc::new(Self {
             names: Names::new(config.settings.namespace.clone()),
             topics: Topics::default(),
             registry: Registry::default(),
@@ -123,7 +74,15 @@ impl Core {
             life: Arc::clone(&link.life),
             link,
             config,
-        }))
+        });
+        let heard = Arc::clone(&core);
+        std::thread::Builder::new()
+            .name("bus-kafka-client".to_owned())
+            .spawn(move || sys::serve(heard.client(), STEP, || heard.life.is_over()))
+            .map_err(|native| {
+                error(ErrorKind::Internal, "no thread can be started").caused_by(native)
+            })?;
+        Ok(core)
     }
 
     pub(crate) fn link(&self) -> Link {
@@ -134,9 +93,36 @@ impl Core {
         &self.admin
     }
 
+    /// The settings of a consumer outside of any group.
+    pub(crate) fn outside_of_groups(&self) -> ClientConfig {
+        let mut client = self.config.client();
+        client
+            .set("group.id", self.names.no_group())
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("topic.metadata.refresh.interval.ms", "5000")
+            .set("fetch.queue.backoff.ms", "10")
+            // A partition that is added waits for the fetch that is under way.
+            .set("fetch.wait.max.ms", "100")
+            .set("queued.max.messages.kbytes", "8192");
+        client
+    }
+
     /// What the brokers' settings allow; what is usual until they were asked.
     pub(crate) fn limits(&self) -> Limits {
         self.limits.get().copied().unwrap_or_default()
+    }
+
+    /// The shortest session of a member.
+    pub(crate) fn min_lease(&self) -> Duration {
+        let limits = self.limits();
+        if self.config.has_consumer_protocol() {
+            limits.consumer_session
+        } else {
+            limits.min_session
+        }
     }
 
     /// The largest payload, in bytes.

@@ -17,10 +17,10 @@ use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::Mutex;
 
-use crate::broadcast::outside_of_groups;
 use crate::bus::KafkaBus;
-use crate::core::{Core, Link};
+use crate::core::Core;
 use crate::error::{closed, from_client, invalid_argument, no_answer, senseless};
+use crate::link::Link;
 use crate::sys::{self, Aside, When};
 use crate::topics::{Known, Purpose};
 use crate::wire::{self, Record};
@@ -64,7 +64,7 @@ impl std::fmt::Debug for DeadLetters {
 
 impl Index {
     fn open(core: &Core, topic: String, known: Known) -> Result<Self> {
-        let mut client = outside_of_groups(core);
+        let mut client = core.outside_of_groups();
         client
             .set("enable.partition.eof", "true")
             // Going elsewhere waits for the fetch that is under way.

@@ -178,7 +178,7 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed => (
             PermissionDenied,
-            "the user may not do this; docs/wire/kafka.md lists the rights",
+            "the user may not do this; docs/transports/kafka.md lists the rights",
         ),
         Code::MessageSizeTooLarge
         | Code::InvalidMessageSize

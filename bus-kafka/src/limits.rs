@@ -15,6 +15,8 @@ pub(crate) struct Limits {
     pub(crate) min_session: Duration,
     /// `group.max.session.timeout.ms`.
     pub(crate) max_session: Duration,
+    /// `group.consumer.session.timeout.ms`: every session in the newer protocol.
+    pub(crate) consumer_session: Duration,
     /// `offset.metadata.max.bytes`.
     pub(crate) metadata: usize,
 }
@@ -26,6 +28,7 @@ impl Default for Limits {
             message: 1_048_588,
             min_session: Duration::from_secs(6),
             max_session: Duration::from_secs(30 * 60),
+            consumer_session: Duration::from_secs(45),
             metadata: 4_096,
         }
     }
@@ -53,6 +56,9 @@ impl Limits {
         }
         if let Some(millis) = number("group.max.session.timeout.ms") {
             limits.max_session = Duration::from_millis(millis);
+        }
+        if let Some(millis) = number("group.consumer.session.timeout.ms") {
+            limits.consumer_session = Duration::from_millis(millis);
         }
         if let Some(bytes) = number("offset.metadata.max.bytes") {
             limits.metadata = usize::try_from(bytes).unwrap_or(usize::MAX);

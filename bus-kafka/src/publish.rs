@@ -6,9 +6,7 @@ use std::time::SystemTime;
 
 use bus_api::cloudevents::Extent;
 use bus_api::{Error, Message, Published, Result, Topic};
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, NoCustomPartitioner, Producer as _, ProducerContext,
@@ -17,9 +15,10 @@ use rdkafka::producer::{
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::core::{Core, Link};
+use crate::core::Core;
 use crate::error::{closed, code_of, from_client, too_large};
 use crate::gather::Gather;
+use crate::link::{Link, as_link};
 use crate::sys::{self, Aside};
 use crate::topics::Purpose;
 use crate::wire::{Record, stored_at};
@@ -47,17 +46,7 @@ struct Ticket {
 /// Takes the delivery reports.
 struct Reports(Link);
 
-impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        self.0.log(level, facility, text);
-    }
-
-    fn stats_raw(&self, _statistics: &[u8]) {}
-
-    fn error(&self, native: KafkaError, reason: &str) {
-        self.0.error(native, reason);
-    }
-}
+as_link!(Reports, 0);
 
 impl ProducerContext<NoCustomPartitioner> for Reports {
     type DeliveryOpaque = Box<Ticket>;

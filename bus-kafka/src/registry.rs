@@ -14,8 +14,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::core::{Core, Link};
+use crate::core::Core;
 use crate::error::{closed, error, from_client, no_answer};
+use crate::link::Link;
 use crate::sys::{self, When};
 use crate::topics::Purpose;
 use crate::wire::Record;
@@ -206,7 +207,7 @@ impl Core {
         }
         let name = self.names.registry();
         self.ensure(&[(name.clone(), Purpose::Registry)]).await?;
-        let mut client = crate::broadcast::outside_of_groups(self);
+        let mut client = self.outside_of_groups();
         client.set("enable.partition.eof", "true");
         self.config.finish(&mut client);
         let consumer: BaseConsumer<Link> = client

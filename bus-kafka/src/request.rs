@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bus_api::cloudevents::Extent;
 use bus_api::{ErrorKind, Message, ReplyTo, Result, Topic};
@@ -13,9 +13,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::broadcast::outside_of_groups;
-use crate::core::{Core, Link};
+use crate::core::Core;
 use crate::error::{closed, error, from_client};
+use crate::link::Link;
+use crate::registry::millis;
 use crate::sys::When;
 use crate::topics::Purpose;
 use crate::wire::{self, Record};
@@ -24,6 +25,9 @@ use crate::wire::{self, Record};
 pub(crate) const REPLY_TO: &str = "bus-reply-to";
 /// Header: how long after it was stored the requester waits, in milliseconds.
 pub(crate) const TIMEOUT: &str = "bus-timeout";
+/// Header: when the requester gives up by the brokers' clock, as far as the requester knows it; milliseconds since
+/// 1970.
+pub(crate) const DEADLINE: &str = "bus-deadline";
 /// How long a group that had members is taken to have some.
 const REMEMBERED: Duration = Duration::from_secs(1);
 /// How long the thread waits for a reply before it looks whether it is still wanted.
@@ -46,6 +50,10 @@ pub(crate) struct Requester {
     inbox: tokio::sync::Mutex<Option<Inbox>>,
     /// Groups that had members, and when.
     answering: Mutex<HashMap<String, Instant>>,
+    /// One question about members at a time: whoever waits behind it uses its answer.
+    looking: tokio::sync::Mutex<()>,
+    /// How far the brokers' clock is ahead of this machine's, at least; milliseconds.
+    ahead: Mutex<Option<i64>>,
 }
 
 /// A question that waits; dropping it forgets it, so that a late reply finds nobody.
@@ -90,6 +98,8 @@ impl Requester {
             waiting: Arc::default(),
             inbox: tokio::sync::Mutex::default(),
             answering: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
+            ahead: Mutex::default(),
         })
     }
 
@@ -124,6 +134,10 @@ impl Requester {
         let headers = wire::headers(&message, Extent::Whole);
         let headers = wire::with(headers, REPLY_TO, address.as_bytes());
         let headers = wire::with(headers, TIMEOUT, left.as_millis().to_string().as_bytes());
+        let headers = match self.broker_deadline(left) {
+            Some(until) => wire::with(headers, DEADLINE, until.to_string().as_bytes()),
+            None => headers,
+        };
         let record = Record {
             topic: core.names.requests(),
             partition: None,
@@ -134,9 +148,28 @@ impl Requester {
         let publisher = core.publisher.get().ok_or_else(closed)?;
         let written = publisher.write(core, vec![record]).await;
         for result in written {
-            result?;
+            self.note_clock(result?.at);
         }
         self.wait(core, &message.topic, answered).await
+    }
+
+    /// The end of `left` by the brokers' clock, never too late. The time that a request takes to be stored is part of
+    /// what the requester waits, and a deadline counted from then would be late by it.
+    fn broker_deadline(&self, left: Duration) -> Option<i64> {
+        let ahead = (*lock(&self.ahead))?;
+        let until = SystemTime::now().checked_add(left)?;
+        i64::try_from(millis(until)).ok()?.checked_add(ahead)
+    }
+
+    /// A request was stored at `stored`, and its confirmation has come only now.
+    fn note_clock(&self, stored: SystemTime) {
+        let (stored, now) = (millis(stored), millis(SystemTime::now()));
+        let (Ok(stored), Ok(now)) = (i64::try_from(stored), i64::try_from(now)) else {
+            return;
+        };
+        let mut ahead = lock(&self.ahead);
+        let least = stored - now;
+        *ahead = Some(ahead.map_or(least, |known| known.max(least)));
     }
 
     /// Waits for the reply, as long as somebody is there to give it.
@@ -171,6 +204,10 @@ impl Requester {
                     .collect()
             })
         };
+        if self.remembered(&groups()) {
+            return Ok(true);
+        }
+        let _alone = self.looking.lock().await;
         let mut found = groups();
         if self.remembered(&found) {
             return Ok(true);
@@ -232,7 +269,7 @@ impl Requester {
             .collect();
         let ends = core.offsets(&logs, When::Latest).await?;
         let end = ends.get(&(topic.clone(), partition)).copied().unwrap_or(0);
-        let mut client = outside_of_groups(core);
+        let mut client = core.outside_of_groups();
         core.config.finish(&mut client);
         let consumer: BaseConsumer<Link> = client
             .create_with_context(core.link())

@@ -12,9 +12,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::broadcast::outside_of_groups;
-use crate::core::{Core, Link};
+use crate::core::Core;
 use crate::error::from_client;
+use crate::link::Link;
 use crate::member::metadata::Kept;
 use crate::sys::{self, Aside};
 use crate::topics::Known;
@@ -148,7 +148,7 @@ fn size(record: &rdkafka::message::BorrowedMessage<'_>) -> u64 {
 
 /// A consumer outside of any group that tells the ends of partitions.
 fn reader(core: &Core) -> Result<Aside<BaseConsumer<Link>>> {
-    let mut client = outside_of_groups(core);
+    let mut client = core.outside_of_groups();
     client
         .set("enable.partition.eof", "true")
         // Going elsewhere waits for the fetch that is under way.

@@ -39,14 +39,21 @@ pub(crate) async fn subscribe(
 
 /// The session of a member with this lease.
 fn session(core: &Core, lease: Duration) -> Result<Duration> {
-    let limits = core.limits();
-    if lease < limits.min_session {
+    let least = core.min_lease();
+    if lease < least {
+        let property = if core.config.has_consumer_protocol() {
+            "group.consumer.session.timeout.ms"
+        } else {
+            "group.min.session.timeout.ms"
+        };
         return Err(invalid_config(format!(
-            "the lease is {lease:?}; the broker's `group.min.session.timeout.ms` is {:?}",
-            limits.min_session
+            "the lease is {lease:?}; the broker's `{property}` is {least:?}"
         )));
     }
-    Ok(lease.min(limits.max_session))
+    if core.config.has_consumer_protocol() {
+        return Ok(least);
+    }
+    Ok(lease.min(core.limits().max_session))
 }
 
 async fn durable(

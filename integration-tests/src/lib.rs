@@ -3,12 +3,12 @@
 
 #[cfg(feature = "brokers")]
 pub mod brokers;
-#[cfg(any(feature = "nats", feature = "redis"))]
+#[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
 pub mod certificates;
 #[cfg(feature = "faults")]
 pub mod faults;
 #[cfg(feature = "kafka")]
-mod kafka;
+pub mod kafka;
 mod memory;
 #[cfg(feature = "nats")]
 pub mod nats;
@@ -16,6 +16,8 @@ pub mod nats;
 pub mod redis;
 #[cfg(feature = "brokers")]
 mod suite;
+#[cfg(feature = "brokers")]
+pub mod trip;
 
 #[cfg(feature = "kafka")]
 pub use kafka::KafkaFactory;

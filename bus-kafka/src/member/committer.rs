@@ -7,8 +7,8 @@ use bus_api::{Error, ErrorKind};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 
+use super::context::Context;
 use super::partition::Snapshot;
-use super::poll::Context;
 use super::shared::Shared;
 use crate::error::{code_of, from_number, is_final};
 use crate::sys::{Commit, Element};
@@ -91,7 +91,7 @@ pub(super) fn commit(
             .collect::<Vec<_>>();
         answer = Ok(each);
     }
-    conclude(shared, &pieces, &answer)
+    conclude(shared, pieces, &answer)
 }
 
 /// One error, or none, for each item.
@@ -144,11 +144,15 @@ fn is_about_one(failed: &Error) -> bool {
     )
 }
 
-fn conclude(shared: &Shared, pieces: &[Piece], answer: &Result<Vec<Option<Error>>, Error>) -> bool {
+fn conclude(
+    shared: &Shared,
+    pieces: Vec<Piece>,
+    answer: &Result<Vec<Option<Error>>, Error>,
+) -> bool {
     let mut ok = true;
     let mut fatal = None;
     let mut inner = shared.lock();
-    for (index, piece) in pieces.iter().enumerate() {
+    for (index, piece) in pieces.into_iter().enumerate() {
         let Some(part) = inner.parts.get_mut(&piece.epoch) else {
             continue;
         };
@@ -157,7 +161,7 @@ fn conclude(shared: &Shared, pieces: &[Piece], answer: &Result<Vec<Option<Error>
             Err(failed) => Some(failed.clone()),
         };
         match failed {
-            None => part.committed(&piece.snapshot, piece.covered),
+            None => part.committed(piece.snapshot, piece.covered),
             Some(failed) => {
                 ok = false;
                 part.dirty = true;

@@ -1,6 +1,9 @@
 //! One live participant of a durable subscription: two threads, and the halves that the core holds.
 
+mod assigning;
 mod committer;
+mod context;
+mod doubts;
 pub(crate) mod metadata;
 mod partition;
 mod poll;
@@ -15,15 +18,13 @@ use bus_api::{ErrorKind, Inflow, Receiver, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use tokio::time::Instant;
 
-use self::poll::Context;
+use self::context::{Context, let_go};
 use self::shared::Look;
 pub(crate) use self::shared::{Inner, Shared, Stage};
 use crate::core::{Anchor, Core};
 use crate::error::{closed, error, from_client};
 use crate::registry::millis;
 
-/// Heartbeats: a rebalance is noticed that late.
-const HEARTBEAT: Duration = Duration::from_millis(300);
 /// How often a member that waits for a reset looks for its end.
 const STEP: Duration = Duration::from_millis(50);
 
@@ -44,29 +45,17 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
 
 fn consumer(shared: &Arc<Shared>) -> Result<Arc<BaseConsumer<Context>>> {
     let config = &shared.core.config;
-    let session = shared.session;
     let mut client = config.client();
     client
         .set("group.id", &shared.group)
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
-        .set("session.timeout.ms", session.as_millis().to_string())
-        .set(
-            "heartbeat.interval.ms",
-            (session / 4).min(HEARTBEAT).as_millis().to_string(),
-        )
-        .set(
-            "max.poll.interval.ms",
-            session.as_millis().max(300_000).to_string(),
-        )
         .set("topic.metadata.refresh.interval.ms", "5000")
         .set("fetch.queue.backoff.ms", "10")
         // A partition that is added waits for the fetch that is under way.
         .set("fetch.wait.max.ms", "100")
         .set("queued.max.messages.kbytes", "8192");
+    config.in_group(&mut client, shared.session);
     config.finish(&mut client);
     let context = Context::new(shared);
     client
@@ -113,7 +102,7 @@ fn live(shared: &Arc<Shared>, first: Arc<BaseConsumer<Context>>) {
         } else if !shared.core.life.is_over() {
             release(shared, &consumer);
         }
-        poll::let_go(shared, &consumer);
+        let_go(shared, &consumer);
         if !shared.core.life.is_over() {
             leave_group(&consumer);
         }
@@ -147,7 +136,7 @@ fn release(shared: &Arc<Shared>, consumer: &Arc<BaseConsumer<Context>>) {
         if committer::commit(shared, consumer, |_, _| true, true) {
             return;
         }
-        poll::let_go(shared, consumer);
+        let_go(shared, consumer);
     }
 }
 

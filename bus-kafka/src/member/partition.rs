@@ -85,10 +85,8 @@ pub(crate) struct Part {
     /// Up to here messages may be handed out.
     granted: i64,
     width: i64,
-    /// The lowest unsettled offset as the broker knows it.
-    committed_base: i64,
-    /// The first that was never handed out, as the broker knows it.
-    committed_next: i64,
+    /// What the broker knows.
+    committed: Statement,
     /// The member has that many.
     pub(crate) out: usize,
     /// It goes to another member then, at the latest.
@@ -137,10 +135,9 @@ impl Part {
             suspect_end: statement.granted,
             // What may be suspect may be handed out; nothing else before a commit says so.
             granted: statement.granted,
-            restored: statement.listed,
+            restored: statement.listed.clone(),
             width: width.clamp(LEAST_GRANT, MOST_GRANT),
-            committed_base: statement.base,
-            committed_next: statement.next,
+            committed: statement,
             out: 0,
             revoked: None,
             dirty: false,
@@ -364,7 +361,7 @@ impl Part {
 
     /// Whether more has passed than was committed; asked now and then.
     pub(crate) fn note_progress(&mut self) -> bool {
-        self.dirty |= self.base() > self.committed_base || self.next() > self.committed_next;
+        self.dirty |= self.base() > self.committed.base || self.next() > self.committed.next;
         self.dirty
     }
 
@@ -400,13 +397,20 @@ impl Part {
         }
     }
 
+    /// What the broker knows, as far as it was confirmed.
+    pub(crate) fn last_committed(&self) -> &Statement {
+        &self.committed
+    }
+
     /// A snapshot has been committed, up to `covered`.
-    pub(crate) fn committed(&mut self, snapshot: &Snapshot, covered: i64) {
-        self.granted = self.granted.max(snapshot.statement.granted);
-        self.committed_base = snapshot.statement.base;
-        self.committed_next = snapshot.statement.next;
+    pub(crate) fn committed(&mut self, snapshot: Snapshot, covered: i64) {
+        let Snapshot { seq, mut statement } = snapshot;
+        self.granted = self.granted.max(statement.granted);
+        statement.next = statement.next.min(covered);
+        drop(statement.listed.split_off(&covered));
+        self.committed = statement;
         self.waiters.retain(|waiter| {
-            let done = waiter.seq <= snapshot.seq && waiter.offset < covered;
+            let done = waiter.seq <= seq && waiter.offset < covered;
             if done {
                 waiter.results.set(waiter.index, Ok(()));
             }

@@ -5,11 +5,12 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bus_api::{Delivery, Error, Inflow, Order, Pattern, Receipt, Result, SubscriptionId};
+use bus_api::{Delivery, Error, Inflow, Order, Pattern, Receipt, Result, SubscriptionId, Topic};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::metadata::Statement;
 use super::partition::{Entry, Part};
 use crate::core::Core;
 use crate::gather::Gather;
@@ -43,6 +44,8 @@ pub(crate) struct Inner {
     pub(crate) news: VecDeque<Inflow>,
     pub(crate) ended: Option<Error>,
     next_epoch: u64,
+    /// What the member knew of partitions when it lost them, until it is in the group again.
+    pub(crate) remembered: HashMap<(String, i32), Statement>,
     /// Bytes that wait.
     pub(crate) buffered: usize,
 }
@@ -60,6 +63,8 @@ pub(crate) struct Todo {
     pub(crate) recreated: Vec<(String, Known)>,
     /// Leave, and join anew.
     pub(crate) rejoin: bool,
+    /// When the group had last shut the member out.
+    pub(crate) lost_at: Option<Instant>,
 }
 
 /// What the threads of a member, its receiver and its settler share.
@@ -118,6 +123,7 @@ impl Shared {
                 news: VecDeque::new(),
                 ended: None,
                 next_epoch: 1,
+                remembered: HashMap::new(),
                 buffered: 0,
             }),
             todo: Mutex::default(),
@@ -167,6 +173,11 @@ impl Shared {
 
     pub(crate) fn pattern(&self) -> &Pattern {
         &self.id.pattern
+    }
+
+    /// The topic of messages of a Kafka topic that name none.
+    pub(crate) fn root(&self, topic: &str) -> Option<Topic> {
+        Topic::new(self.core.names.root(topic)?).ok()
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -228,6 +239,15 @@ impl Inner {
         self.parts.get_mut(epoch)
     }
 
+    /// Notes what was committed of a partition that is about to be lost: what was settled since is not confirmed.
+    pub(crate) fn remember(&mut self, topic: &str, partition: i32) {
+        if let Some(part) = self.part(topic, partition) {
+            let statement = part.last_committed().clone();
+            self.remembered
+                .insert((topic.to_owned(), partition), statement);
+        }
+    }
+
     /// Forgets a partition. With `tell`, the member is told that it lost what it has.
     pub(crate) fn remove(&mut self, topic: &str, partition: i32, tell: bool) {
         let Some(epoch) = self
@@ -253,6 +273,7 @@ impl Inner {
         if !receipts.is_empty() {
             self.news.push_back(Inflow::Lost(receipts));
         }
+        self.remembered.clear();
         self.clear();
     }
 

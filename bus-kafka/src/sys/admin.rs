@@ -195,11 +195,28 @@ pub(crate) fn list_offsets<C: ClientContext>(
                 Code::RD_KAFKA_RESP_ERR_NO_ERROR => found.push(element),
                 Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
                 | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID => {}
-                code => return Err(from_code(code.into()).with("topic", element.topic)),
+                code => {
+                    // The client library asks the leader that it knows of again and again.
+                    if is_about_the_leader(code) {
+                        let _ = client.fetch_metadata(Some(&element.topic), patience);
+                    }
+                    return Err(from_code(code.into()).with("topic", element.topic));
+                }
             }
         }
         Ok(found)
     }
+}
+
+/// Whether another broker leads a partition by now, or the same one once more.
+fn is_about_the_leader(code: Code) -> bool {
+    matches!(
+        code,
+        Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION
+            | Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
+            | Code::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH
+            | Code::RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH
+    )
 }
 
 /// Everything that a group has committed.

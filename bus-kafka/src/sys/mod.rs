@@ -10,6 +10,7 @@
 
 mod admin;
 mod aside;
+mod events;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
@@ -26,6 +27,7 @@ pub(crate) use self::admin::{
     When, alter_group_offsets, describe_groups, describe_topics, group_offsets, list_offsets,
 };
 pub(crate) use self::aside::Aside;
+pub(crate) use self::events::serve;
 use crate::error::{from_code, senseless};
 
 /// A committed offset with its metadata, or an offset to be committed.

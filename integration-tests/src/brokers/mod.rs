@@ -26,6 +26,7 @@ use anyhow::{Context, Result, bail};
 pub use cluster::Cluster;
 pub use held::Held;
 pub use kind::Kind;
+pub use local::{kafka_tool, kcat};
 pub use memory::resident;
 pub use ports::free as free_port;
 pub use proxy::Proxy;

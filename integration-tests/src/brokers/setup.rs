@@ -5,9 +5,10 @@
 pub struct Setup {
     /// Every confirmed write is on disk: `appendfsync always`, `sync_interval: always`.
     pub sync_always: bool,
-    /// Lines added to the broker's configuration, in its own syntax.
+    /// Lines added to the broker's configuration, in its own syntax. In those of a local Kafka `{main}` and `{side}`
+    /// are the ports of its clients and of its controller.
     pub extra: Vec<String>,
-    /// Arguments added to the command line of a local process.
+    /// Arguments added to the command line of a local process; of Kafka, to that of formatting its storage.
     pub arguments: Vec<String>,
 }
 

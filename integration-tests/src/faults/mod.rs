@@ -33,6 +33,8 @@ const KINDS: &[Kind] = &[
     Kind::Redis,
     #[cfg(feature = "nats")]
     Kind::Nats,
+    #[cfg(feature = "kafka")]
+    Kind::Kafka,
 ];
 
 /// Servers, members and connections are taken away under load, and every message is counted.

@@ -1,17 +1,12 @@
 //! A Redis of its own for one test.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result, ensure};
-use bus_api::{BusClient, Connector, Raw, Start, Topic};
+use anyhow::{Context, Result};
+use bus_api::{BusClient, Connector};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
-use tokio::time::timeout;
 
 use crate::brokers::{Broker, Kind, Setup};
-
-/// How long a test waits for something that has to happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub use crate::trip::{PATIENCE, message, round_trip};
 
 /// A local server for one test.
 #[derive(Debug)]
@@ -118,33 +113,4 @@ pub async fn connect(url: &str) -> bus_api::Result<BusClient> {
         })
         .connect(url)
         .await
-}
-
-/// A message of a topic, with a text.
-///
-/// # Errors
-/// The topic is none.
-pub fn message(topic: &str, text: &str) -> Result<Raw> {
-    let topic = Topic::new(topic)?;
-    Ok(Raw::new(topic, "test.text", "text/plain", text.to_owned()))
-}
-
-/// Sends a message through the whole bus and settles it.
-///
-/// # Errors
-/// It does not arrive.
-pub async fn round_trip(bus: &BusClient, topic: &str) -> Result<()> {
-    let mut inbox = bus
-        .subscribe::<Raw>("round-trip")
-        .pattern(topic)
-        .start_at(Start::Latest)
-        .await?;
-    bus.publish(&message(topic, "there and back")?).await?;
-    let received = timeout(PATIENCE, inbox.next())
-        .await?
-        .context("it ended")??;
-    ensure!(received.event().payload == "there and back");
-    received.ack().await?;
-    inbox.close().await?;
-    Ok(())
 }

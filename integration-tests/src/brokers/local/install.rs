@@ -16,22 +16,23 @@ static FETCHING: Mutex<()> = Mutex::new(());
 
 /// `redis-server`, from `PATH` or, for root on Debian, from its package.
 pub(super) fn redis() -> Result<String> {
-    once("redis", || {
-        if on_path("redis-server") {
-            return Ok("redis-server".to_owned());
-        }
-        ensure!(
-            on_path("apt-get"),
-            "redis is missing: install redis-server 7 or later, or set BUS_TEST_REDIS_URL"
-        );
-        run("apt-get", &["update", "-qq"], &[])?;
-        run(
-            "apt-get",
-            &["install", "-y", "-qq", "redis-server"],
-            &[("DEBIAN_FRONTEND", "noninteractive")],
-        )?;
-        Ok("redis-server".to_owned())
-    })
+    let help = "install redis-server 7 or later, or set BUS_TEST_REDIS_URL";
+    once("redis", || debian("redis-server", help))
+}
+
+/// A program from `PATH`, or from the package of that name.
+fn debian(program: &str, help: &str) -> Result<String> {
+    if on_path(program) {
+        return Ok(program.to_owned());
+    }
+    ensure!(on_path("apt-get"), "{program} is missing: {help}");
+    run("apt-get", &["update", "-qq"], &[])?;
+    run(
+        "apt-get",
+        &["install", "-y", "-qq", program],
+        &[("DEBIAN_FRONTEND", "noninteractive")],
+    )?;
+    Ok(program.to_owned())
 }
 
 /// `nats-server`, built by Go; one on `PATH` is not taken, because distributions ship versions that are
@@ -56,11 +57,11 @@ pub(super) fn nats() -> Result<String> {
     })
 }
 
-/// The folder of Kafka's class files, fetched by Maven.
+/// The folder of Kafka's class files and those of its command-line tools, fetched by Maven.
 pub(super) fn kafka() -> Result<PathBuf> {
     once("kafka", || {
         let folder = directory().join(format!("kafka-{KAFKA}"));
-        let complete = folder.join("complete");
+        let complete = folder.join("complete-with-tools");
         if !complete.exists() {
             ensure!(
                 on_path("mvn") && on_path("java"),
@@ -84,11 +85,17 @@ pub(super) fn kafka() -> Result<PathBuf> {
     })
 }
 
+/// `kcat`, from `PATH` or, for root on Debian, from its package.
+pub(super) fn kcat() -> Result<String> {
+    once("kcat", || debian("kcat", "install kcat 1.7 or later"))
+}
+
 fn pom() -> String {
     format!(
         "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
          <groupId>bus</groupId><artifactId>kafka</artifactId><version>1</version><dependencies>\
          <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA}</version></dependency>\
+         <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{KAFKA}</version></dependency>\
          <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>\
          </dependencies></project>"
     )

@@ -1,9 +1,10 @@
 //! Kafka as a local process: one node that is broker and controller.
 
 use std::fs::File;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use tokio::io::AsyncWriteExt;
 
 use super::{Local, install};
 use crate::brokers::{Setup, keeper};
@@ -28,6 +29,7 @@ pub(super) fn spawn(local: &Local, log: File) -> Result<Child> {
             ])
             .args(["format", "-t", CLUSTER_ID, "-c"])
             .arg(&configuration)
+            .args(&local.setup.arguments)
             .output()
             .context("cannot start java")?;
         ensure!(
@@ -64,7 +66,58 @@ fn properties(local: &Local) -> String {
         format!("log.dirs={}/logs", local.data.path().display()),
     ];
     lines.extend(settings(&local.setup));
-    lines.join("\n")
+    // Who adds a listener has to name these two again.
+    lines
+        .join("\n")
+        .replace("{main}", &port.to_string())
+        .replace("{side}", &controller.to_string())
+}
+
+/// Runs one of Kafka's own command-line tools with `input` and returns what it says.
+///
+/// # Errors
+/// It fails.
+pub async fn tool(class: &str, arguments: &[&str], input: &str) -> Result<String> {
+    let classes = format!("{}/*", install::kafka()?.display());
+    let own = [
+        "-Xmx128m",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+        &classes,
+        class,
+    ];
+    run(PROGRAM, &[&own[..], arguments].concat(), input).await
+}
+
+/// Runs `kcat` with `input` and returns what it says.
+///
+/// # Errors
+/// It is not there, or fails.
+pub async fn kcat(arguments: &[&str], input: &str) -> Result<String> {
+    run(&install::kcat()?, arguments, input).await
+}
+
+async fn run(program: &str, arguments: &[&str], input: &str) -> Result<String> {
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))?;
+    let mut stdin = child.stdin.take().context("no way in")?;
+    stdin.write_all(input.as_bytes()).await?;
+    drop(stdin);
+    let output = child.wait_with_output().await?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        output.status.success(),
+        "{program} {}: {said}{}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(said)
 }
 
 /// What does not depend on where it runs, also for a container.

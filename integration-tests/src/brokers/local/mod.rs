@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use super::{Kind, START_TIMEOUT, Setup, directory, probe};
 
 pub(super) use kafka::settings as kafka_settings;
+pub use kafka::{kcat, tool as kafka_tool};
 pub(super) use nats::configuration as nats_configuration;
 
 /// A broker as a local process.

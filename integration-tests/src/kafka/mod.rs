@@ -1,5 +1,9 @@
 //! Kafka, under test.
 
+mod evict;
+mod outside;
+pub mod server;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -15,11 +19,8 @@ use bus_kafka::{Config, KafkaBus};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::Mutex;
 
 use crate::brokers::{Broker, Kind, Proxy, Setup};
@@ -71,6 +72,7 @@ impl KafkaFactory {
             Control::Cut,
             Control::Foreign,
             Control::ForgeRequest,
+            Control::LoseSubscription,
             Control::LoseLog,
             Control::NewerRecord,
             Control::Leftovers,
@@ -158,6 +160,12 @@ fn failed(error: impl std::fmt::Display) -> Error {
         ErrorKind::Internal,
         format!("the test's own client: {error}"),
     )
+}
+
+/// The Kafka group of a durable subscription.
+fn kafka_group(namespace: &Namespace, group: &str, pattern: &str) -> Result<String> {
+    let id = SubscriptionId::new(Group::new(group)?, Pattern::new(pattern)?);
+    Ok(format!("{namespace}.s.{}", id.broker_name()))
 }
 
 fn root(topic: &str) -> String {
@@ -248,43 +256,8 @@ impl Factory for KafkaFactory {
         topic: &str,
         message: Foreign,
     ) -> Result<()> {
-        let mut headers = OwnedHeaders::new();
-        let mut add = |key: &str, value: &[u8]| {
-            let value = Some(value);
-            headers = headers.clone().insert(Header { key, value });
-        };
-        if topic.contains('.') {
-            add("bus-topic", topic.as_bytes());
-        }
-        let payload = match message {
-            Foreign::Plain { payload, headers } => {
-                for (name, value) in &headers {
-                    add(name, value.as_bytes());
-                }
-                payload
-            }
-            Foreign::Structured { json } => {
-                add("content-type", b"application/cloudevents+json");
-                json
-            }
-            Foreign::Malformed { payload } => {
-                add("ce_specversion", b"1.0");
-                add("ce_id", b"\xff\xfe");
-                payload
-            }
-            _ => return Err(failed("this kind of foreign message is not known")),
-        };
         let log = format!("{namespace}.t.{}", root(topic));
-        let client = self.raw()?;
-        let written = tokio::task::spawn_blocking(move || {
-            let producer: BaseProducer = client.create().map_err(failed)?;
-            let record = BaseRecord::<[u8], [u8], ()>::to(&log)
-                .payload(&payload[..])
-                .headers(headers);
-            producer.send(record).map_err(|(error, _)| failed(error))?;
-            producer.flush(PATIENCE).map_err(failed)
-        });
-        written.await.map_err(failed)?
+        outside::publish(self.raw()?, log, topic, message).await
     }
 
     async fn forge_request(
@@ -293,59 +266,18 @@ impl Factory for KafkaFactory {
         topic: &str,
         wait: Duration,
     ) -> Result<bool> {
-        // A reply that is not for a requester of this namespace could only go to another topic.
-        let secret = format!("{namespace}.t.forged");
-        let requests = format!("{namespace}.q.0");
-        let client = self.raw()?;
-        let topic = topic.to_owned();
-        let sent = tokio::task::spawn_blocking(move || {
-            let producer: BaseProducer = client.create().map_err(failed)?;
-            let mut headers = OwnedHeaders::new();
-            let address = format!("{secret}/0/00000000000000000000000000000000");
-            for (key, value) in [
-                ("bus-reply-to", &*address),
-                ("bus-timeout", "10000"),
-                ("ce_specversion", "1.0"),
-                ("ce_id", "forged"),
-                ("ce_source", "forger"),
-                ("ce_type", "conformance.question"),
-                ("bus-format", "1"),
-                ("bus-topic", &*topic),
-                ("content-type", "application/json"),
-            ] {
-                let value = Some(value);
-                headers = headers.insert(Header { key, value });
-            }
-            let record = BaseRecord::<[u8], [u8], ()>::to(&requests)
-                .payload(&b"{\"number\":1}"[..])
-                .headers(headers);
-            producer.send(record).map_err(|(error, _)| failed(error))?;
-            producer.flush(PATIENCE).map_err(failed)?;
-            let mut client = client.clone();
-            let consumer: BaseConsumer = client
-                .set("group.id", "forger")
-                .set("auto.offset.reset", "earliest")
-                .create()
-                .map_err(failed)?;
-            let mut list = TopicPartitionList::new();
-            list.add_partition_offset(&secret, 0, Offset::Beginning)
-                .map_err(failed)?;
-            consumer.assign(&list).map_err(failed)?;
-            let until = Instant::now() + wait;
-            while Instant::now() < until {
-                if let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) {
-                    return Ok::<bool, Error>(message.offset() >= 0);
-                }
-            }
-            Ok(false)
-        });
-        sent.await.map_err(failed)?
+        outside::forge(self.raw()?, namespace, topic, wait).await
     }
 
-    async fn lose_subscription(&self, _: &Namespace, _: &str, _: &str) -> Result<()> {
-        Err(failed(
-            "Kafka removes nothing of a group that has live members",
-        ))
+    async fn lose_subscription(
+        &self,
+        namespace: &Namespace,
+        group: &str,
+        pattern: &str,
+    ) -> Result<()> {
+        let group = kafka_group(namespace, group, pattern)?;
+        let address = self.address().map_err(failed)?;
+        outside::lose_group(self.raw()?, address, group).await
     }
 
     async fn lose_log(&self, namespace: &Namespace, topic: &str) -> Result<()> {
@@ -368,45 +300,8 @@ impl Factory for KafkaFactory {
         group: &str,
         pattern: &str,
     ) -> Result<()> {
-        let id = SubscriptionId::new(Group::new(group)?, Pattern::new(pattern)?);
-        let group = format!("{namespace}.s.{}", id.broker_name());
-        let prefix = format!("{namespace}.t.");
-        let mut client = self.raw()?;
-        let stored = tokio::task::spawn_blocking(move || {
-            let consumer: BaseConsumer = client.set("group.id", &group).create().map_err(failed)?;
-            let found = consumer.fetch_metadata(None, PATIENCE).map_err(failed)?;
-            let mut list = TopicPartitionList::new();
-            for topic in found.topics() {
-                if topic.name().starts_with(&prefix) {
-                    for partition in topic.partitions() {
-                        list.add_partition(topic.name(), partition.id());
-                    }
-                }
-            }
-            let mut committed = consumer.committed_offsets(list, PATIENCE).map_err(failed)?;
-            let places: Vec<(String, i32)> = committed
-                .elements()
-                .iter()
-                .filter(|element| matches!(element.offset(), Offset::Offset(_)))
-                .map(|element| (element.topic().to_owned(), element.partition()))
-                .collect();
-            let mut newer = TopicPartitionList::new();
-            for (topic, partition) in places {
-                let Some(element) = committed.find_partition(&topic, partition) else {
-                    continue;
-                };
-                let offset = element.offset();
-                let mut element = newer.add_partition(&topic, partition);
-                element.set_offset(offset).map_err(failed)?;
-                // Version 2 and seven more bytes, in base64.
-                element.set_metadata("AgAAAAAAAAA");
-            }
-            committed = newer;
-            consumer
-                .commit(&committed, CommitMode::Sync)
-                .map_err(failed)
-        });
-        stored.await.map_err(failed)?
+        let group = kafka_group(namespace, group, pattern)?;
+        outside::store_newer(self.raw()?, group, format!("{namespace}.t.")).await
     }
 
     async fn leftovers(&self, namespace: &Namespace) -> Result<Vec<String>> {

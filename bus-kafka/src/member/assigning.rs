@@ -1,0 +1,273 @@
+//! Taking partitions as their last owner left them, and giving them away in order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bus_api::{ErrorKind, Notice};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::time::Instant;
+
+use super::committer;
+use super::context::Context;
+use super::metadata::Statement;
+use super::partition::Part;
+use super::poll::QUESTION;
+use super::shared::{Shared, Stage};
+use crate::error::{from_client, from_number, is_final, no_answer};
+use crate::rebalance::{self, unassign};
+use crate::sys::{self, Commit, Element};
+use crate::topics::incarnation;
+
+/// How long other members have to tell how far they had come, after the group was lost.
+const OTHERS: Duration = Duration::from_secs(2);
+
+/// Reads what is committed of new partitions, and lets them fetch from there.
+pub(super) fn finish_assigning(shared: &Shared, consumer: &BaseConsumer<Context>) {
+    let mut assigned = std::mem::take(&mut shared.todo().assigned).into_iter();
+    while let Some(partitions) = assigned.next() {
+        match assign(shared, consumer, &partitions) {
+            Ok(()) => shared.advance(Stage::Joined),
+            Err(failed) if is_final(&failed) => {
+                shared.fail(failed);
+            }
+            Err(failed) => {
+                tracing::debug!(error = %failed, "what is committed cannot be read yet");
+                let mut todo = shared.todo();
+                todo.assigned.push(partitions);
+                todo.assigned.extend(assigned);
+                return;
+            }
+        }
+    }
+}
+
+fn assign(
+    shared: &Shared,
+    consumer: &BaseConsumer<Context>,
+    partitions: &TopicPartitionList,
+) -> bus_api::Result<()> {
+    let core = &shared.core;
+    let registry = core.names.registry();
+    let committed: Vec<Element> = positions(shared, consumer, partitions)?
+        .into_iter()
+        .filter(|element| {
+            let (topic, partition) = (&element.topic, element.partition);
+            partitions.find_partition(topic, partition).is_some()
+        })
+        .collect();
+    let mut start = TopicPartitionList::new();
+    let mut names: Vec<String> = committed
+        .iter()
+        .map(|element| element.topic.clone())
+        .filter(|name| *name != registry)
+        .collect();
+    names.dedup();
+    let topics: HashMap<String, u128> = if names.is_empty() {
+        HashMap::new()
+    } else {
+        sys::describe_topics(core.client(), &names, QUESTION)?
+            .into_iter()
+            .filter_map(|topic| Some((topic.name, topic.found?.0)))
+            .collect()
+    };
+    let mut parts = Vec::new();
+    for element in committed {
+        if element.topic == registry {
+            add(&mut start, &element.topic, element.partition, Offset::End)?;
+            continue;
+        }
+        let id = topics.get(&element.topic).copied().unwrap_or(0);
+        let part = part(shared, &element, id, partitions.count())?;
+        let from = match (&part, element.offset) {
+            (Some(part), _) if part.fetched > 0 => Offset::Offset(part.fetched),
+            _ => Offset::Beginning,
+        };
+        add(&mut start, &element.topic, element.partition, from)?;
+        parts.extend(part);
+    }
+    let mut inner = shared.lock();
+    for mut part in parts {
+        inner.remove(&part.topic.clone(), part.partition, true);
+        part.epoch = inner.epoch();
+        inner.add(part);
+    }
+    drop(inner);
+    rebalance::assign(consumer, &start).map_err(|native| from_client(&native))
+}
+
+/// What is committed; of a group that was lost, what its members last knew.
+fn positions(
+    shared: &Shared,
+    consumer: &BaseConsumer<Context>,
+    partitions: &TopicPartitionList,
+) -> bus_api::Result<Vec<Element>> {
+    let registry = shared.core.names.registry();
+    let remembered = shared.lock().remembered.clone();
+    let committed = committed(shared, consumer, partitions, &remembered)?;
+    let is_missing = |element: &&Element| element.offset < 0;
+    let mut items = Vec::new();
+    for element in committed.iter().filter(is_missing) {
+        let place = (element.topic.clone(), element.partition);
+        if let Some(statement) = remembered.get(&place) {
+            items.push(element_of(shared, place, statement));
+        }
+    }
+    // `subscribe` commits it when it makes a subscription.
+    let is_lost = !committed
+        .iter()
+        .any(|element| element.topic == registry && element.offset >= 0);
+    if is_lost {
+        items.push(Element {
+            topic: registry.clone(),
+            ..Element::default()
+        });
+    }
+    if !items.is_empty() {
+        let sent = Commit::send(consumer, &items)?;
+        let answer = sent.wait(QUESTION).ok_or_else(no_answer)??;
+        if let Some(failed) = answer.iter().find(|element| element.error != 0) {
+            return Err(from_number(failed.error));
+        }
+    }
+    if is_lost {
+        let subscription = shared.id.clone();
+        let notice = Notice::SubscriptionRecreated { subscription };
+        shared.core.life.notices().report(notice);
+    }
+    let unknown = committed.iter().filter(is_missing).any(|element| {
+        element.topic != registry
+            && !remembered.contains_key(&(element.topic.clone(), element.partition))
+    });
+    let lost_at = shared.todo().lost_at;
+    if unknown && lost_at.is_some_and(|at| at.elapsed() < OTHERS) {
+        // Another member may know how far it had come.
+        return Err(no_answer());
+    }
+    shared.lock().remembered.clear();
+    if items.is_empty() {
+        return Ok(committed);
+    }
+    self::committed(shared, consumer, partitions, &HashMap::new())
+}
+
+fn element_of(shared: &Shared, place: (String, i32), statement: &Statement) -> Element {
+    let most = shared.core.limits().metadata;
+    let (metadata, _) = statement.encode(most, SystemTime::now());
+    Element {
+        topic: place.0,
+        partition: place.1,
+        offset: statement.base,
+        metadata: metadata.into_bytes(),
+        error: 0,
+    }
+}
+
+/// What is committed of these partitions, of the registry, and of what the member had before.
+fn committed(
+    shared: &Shared,
+    consumer: &BaseConsumer<Context>,
+    partitions: &TopicPartitionList,
+    before: &HashMap<(String, i32), Statement>,
+) -> bus_api::Result<Vec<Element>> {
+    let mut asked = partitions.clone();
+    let registry = (shared.core.names.registry(), 0);
+    for (topic, partition) in before.keys().chain([&registry]) {
+        if asked.find_partition(topic, *partition).is_none() {
+            asked.add_partition(topic, *partition);
+        }
+    }
+    let committed = consumer
+        .committed_offsets(asked, QUESTION)
+        .map_err(|native| from_client(&native))?;
+    Ok(sys::elements(&committed))
+}
+
+fn add(
+    list: &mut TopicPartitionList,
+    topic: &str,
+    partition: i32,
+    offset: Offset,
+) -> bus_api::Result<()> {
+    list.add_partition_offset(topic, partition, offset)
+        .map_err(|native| from_client(&native))
+}
+
+/// A partition as its last owner left it.
+fn part(
+    shared: &Shared,
+    committed: &Element,
+    id: u128,
+    partitions: usize,
+) -> bus_api::Result<Option<Part>> {
+    let Some(root) = shared.root(&committed.topic) else {
+        return Ok(None);
+    };
+    let mark = incarnation(id);
+    let mut statement = if committed.offset < 0 {
+        Statement::plain(mark, 0)
+    } else if committed.metadata.is_empty() {
+        Statement::plain(mark, committed.offset)
+    } else {
+        match Statement::decode(committed.offset, &committed.metadata) {
+            Ok(statement) => statement,
+            Err(failed) if failed.kind() == ErrorKind::Unsupported => return Err(failed),
+            // Another tool has set the offset, with a note of its own.
+            Err(_) => Statement::plain(mark, committed.offset),
+        }
+    };
+    let log = shared
+        .core
+        .log_name(&committed.topic, committed.partition, id);
+    if statement.incarnation != mark {
+        let log = Arc::clone(&log);
+        shared.core.life.notices().report(Notice::LogLost { log });
+        statement = Statement::plain(mark, 0);
+    }
+    let width = shared.max_in_flight / partitions.max(1);
+    Ok(Some(Part::new(
+        committed.topic.clone(),
+        committed.partition,
+        root,
+        log,
+        0,
+        statement,
+        width,
+    )))
+}
+
+/// Gives partitions away whose handlers have ended, or took too long.
+pub(super) fn finish_revoking(shared: &Shared, consumer: &BaseConsumer<Context>) {
+    let revoked = std::mem::take(&mut shared.todo().revoked);
+    for (partitions, by) in revoked {
+        let elements = sys::elements(&partitions);
+        let mut epochs = Vec::new();
+        let busy = {
+            let mut inner = shared.lock();
+            let mut busy = false;
+            for element in &elements {
+                if let Some(part) = inner.part(&element.topic, element.partition) {
+                    busy |= part.out > 0;
+                    epochs.push(part.epoch);
+                }
+            }
+            busy
+        };
+        if busy && Instant::now() < by {
+            shared.todo().revoked.push((partitions, by));
+            continue;
+        }
+        let chosen = |_, epoch: u64| epochs.contains(&epoch);
+        if !epochs.is_empty() {
+            committer::commit(shared, consumer, chosen, true);
+        }
+        let mut inner = shared.lock();
+        for element in &elements {
+            inner.remove(&element.topic, element.partition, true);
+        }
+        drop(inner);
+        shared.receiver.notify_one();
+        unassign(consumer, &partitions);
+    }
+}

@@ -1,0 +1,149 @@
+//! What a member hears of rebalances of its group.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bus_api::Inflow;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+use tokio::time::Instant;
+
+use super::shared::Shared;
+use crate::link::{Link, as_link};
+use crate::rebalance::{assign_unread, unassign};
+use crate::sys;
+
+/// How long running handlers are waited for before a partition goes to another member.
+const HANDLERS: Duration = Duration::from_secs(30);
+/// How long a leaving member takes part in a rebalance that is under way.
+const CALM: Duration = Duration::from_millis(400);
+/// How long a wait for an event of the group takes at a time.
+const STEP: Duration = Duration::from_millis(20);
+
+/// Hears of rebalances.
+pub(crate) struct Context {
+    link: Link,
+    shared: Arc<Shared>,
+    halted: AtomicBool,
+    rebalanced: Mutex<Option<Instant>>,
+}
+
+impl Context {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            link: shared.core.link(),
+            shared: Arc::clone(shared),
+            halted: AtomicBool::new(false),
+            rebalanced: Mutex::default(),
+        }
+    }
+
+    /// This consumer is not used any more.
+    pub(super) fn halt(&self) {
+        self.halted.store(true, Ordering::Release);
+        self.shared.work.notify_all();
+    }
+
+    /// Whether the group rebalances, or has just done so.
+    fn is_rebalancing(&self) -> bool {
+        const RECENT: Duration = Duration::from_secs(1);
+        self.rebalanced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some_and(|at| at.elapsed() < RECENT)
+    }
+
+    pub(super) fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Acquire)
+    }
+}
+
+as_link!(Context, link);
+
+impl ConsumerContext for Context {
+    /// Runs inside `poll`, on the polling thread. The work is done by the loop: here it is only noted, because
+    /// the client library waits for `assign` and `unassign` as long as it takes.
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let shared = &self.shared;
+        let mut rebalanced = self
+            .rebalanced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *rebalanced = Some(Instant::now());
+        drop(rebalanced);
+        if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            tracing::debug!(group = %shared.group, count = partitions.count(), "assigned");
+            if self.is_halted() {
+                // Nobody will come back to it: closing waits for this call, and takes it back.
+                assign_unread(consumer, partitions);
+            } else {
+                shared.todo().assigned.push(partitions.clone());
+            }
+            return;
+        }
+        let lost = consumer.assignment_lost();
+        tracing::debug!(group = %shared.group, count = partitions.count(), lost, "revoked");
+        if lost || self.is_halted() {
+            let mut todo = shared.todo();
+            todo.assigned.clear();
+            todo.revoked.clear();
+            todo.lost_at = lost.then(Instant::now);
+            drop(todo);
+            let mut inner = shared.lock();
+            for element in sys::elements(partitions) {
+                if lost {
+                    inner.remember(&element.topic, element.partition);
+                }
+                inner.remove(&element.topic, element.partition, true);
+            }
+            drop(inner);
+            shared.receiver.notify_one();
+            unassign(consumer, partitions);
+            return;
+        }
+        let by = Instant::now() + HANDLERS;
+        let mut inner = shared.lock();
+        let mut receipts = Vec::new();
+        for element in sys::elements(partitions) {
+            if let Some(part) = inner.part(&element.topic, element.partition) {
+                receipts.extend(part.revoke(by));
+            }
+        }
+        if !receipts.is_empty() {
+            inner.news.push_back(Inflow::Reclaim { receipts, by });
+        }
+        drop(inner);
+        shared.receiver.notify_one();
+        shared.todo().revoked.push((partitions.clone(), by));
+    }
+}
+
+/// Answers what the client library still waits for: otherwise closing the consumer would wait for ever.
+pub(super) fn let_go(shared: &Shared, consumer: &BaseConsumer<Context>) {
+    let (assigned, revoked) = {
+        let mut todo = shared.todo();
+        (
+            std::mem::take(&mut todo.assigned),
+            std::mem::take(&mut todo.revoked),
+        )
+    };
+    for partitions in assigned {
+        assign_unread(consumer, &partitions);
+    }
+    for (partitions, _) in revoked {
+        unassign(consumer, &partitions);
+    }
+    // A client that is closed while it is about to join again does not leave: the others would wait for it
+    // until its session ends.
+    let until = Instant::now() + CALM;
+    while consumer.context().is_rebalancing() && Instant::now() < until {
+        drop(consumer.poll(STEP));
+    }
+}
