@@ -18,7 +18,13 @@ const OWN_TESTS: &[(&str, &[&str])] = &[
     ),
     (
         "nats",
-        &["nats_security", "nats_accounts", "nats_wire", "nats_topics"],
+        &[
+            "nats_security",
+            "nats_accounts",
+            "nats_faults",
+            "nats_wire",
+            "nats_topics",
+        ],
     ),
 ];
 
