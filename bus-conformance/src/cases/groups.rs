@@ -223,7 +223,7 @@ async fn churn(context: &Context, kill: bool) -> Result<(Ledger, u64), Violation
         publish(&publisher, &ledger, "a.b", round * 200, 100).await?;
         if kill {
             client.connection.disturb.kill().await;
-            pump.abort();
+            pump.abort().await;
         } else {
             pump.leave().await?;
         }

@@ -342,7 +342,7 @@ async fn o2_order_survives_a_death(context: Context) -> Result<(), Violation> {
         .until("some progress", |books| books.acked.len() >= 20)
         .await?;
     dying.connection.disturb.kill().await;
-    pump.abort();
+    pump.abort().await;
     scene.watch.forget_running();
     let survivor = context.client().await?;
     let inbox = survivor.join(Scene::want().lease(lease)).await?;

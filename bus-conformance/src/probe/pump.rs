@@ -81,8 +81,10 @@ impl Pump {
         self.stop().await?.leave().await
     }
 
-    /// Drops the member as it stands, with what it holds.
-    pub(crate) fn abort(self) {
+    /// Drops the member as it stands, with what it holds; afterwards none of its handlers starts or runs.
+    pub(crate) async fn abort(self) {
         self.task.abort();
+        // It was told to end: how it ended is no news.
+        let _ = self.task.await;
     }
 }
