@@ -14,10 +14,14 @@ mod memory;
 pub mod nats;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
+mod shared_broker;
 #[cfg(feature = "brokers")]
 mod suite;
 #[cfg(feature = "brokers")]
 pub mod trip;
+#[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
+mod wire;
 
 #[cfg(feature = "kafka")]
 pub use kafka::KafkaFactory;

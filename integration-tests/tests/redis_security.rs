@@ -1,29 +1,21 @@
 //! Redis: TLS, credentials, addresses, rights, and what `health` says of the server's settings (B3, B4, L5).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bus_api::{BusClient, Error, ErrorKind, Raw, Start};
 use integration_tests::brokers::free_port;
 use integration_tests::certificates::{Authority, Files};
 use integration_tests::redis::rights::{self, PASSWORD, Role};
-use integration_tests::redis::server::{PATIENCE, Server, connect, message, round_trip};
-use tokio::time::timeout;
+use integration_tests::redis::server::{Server, connect, message, round_trip};
+use integration_tests::trip::{self, whole_use};
 
 /// Longer than any refusal may take, shorter than `connect_timeout`.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Connecting fails at once, and nothing in the error is a secret.
 async fn refused(url: &str, kind: ErrorKind) -> Result<Error> {
-    let begun = Instant::now();
-    let outcome = connect(url).await;
-    let took = begun.elapsed();
-    let error = outcome.err().context("the connection was made")?;
-    ensure!(error.kind() == kind, "{error:?} is not {kind}");
-    ensure!(took < AT_ONCE, "it took {took:?}");
-    let said = format!("{error:?} {error}");
-    ensure!(!said.contains("secret"), "{said}");
-    Ok(error)
+    trip::refused(connect(url), kind, AT_ONCE).await
 }
 
 /// A server with TLS on a port of its own.
@@ -176,40 +168,6 @@ async fn with_rights(server: &Server, role: Role, options: &str) -> Result<BusCl
         server.address()
     ))
     .await?)
-}
-
-/// Publishing, a failure, a dead letter, a redrive, a broadcast.
-async fn whole_use(bus: &BusClient, dedup_id: &str) -> Result<()> {
-    let mut inbox = bus.subscribe::<Raw>("g").pattern("r.>").await?;
-    let mut heard = bus.broadcast::<Raw>().pattern("r.a").await?;
-    bus.publish(&message("r.a", "one")?)
-        .dedup_id(dedup_id)
-        .await?;
-    let again = bus
-        .publish(&message("r.a", "one")?)
-        .dedup_id(dedup_id)
-        .await?;
-    ensure!(again.duplicate);
-    let next = async |inbox: &mut bus_api::Subscription<Raw>| {
-        timeout(PATIENCE, inbox.next())
-            .await?
-            .context("it ended")?
-            .map_err(anyhow::Error::from)
-    };
-    next(&mut heard).await?.ack().await?;
-    next(&mut inbox)
-        .await?
-        .nack_after(Duration::from_millis(50))
-        .await?;
-    let failed = next(&mut inbox).await?;
-    ensure!(failed.attempt() == 2);
-    failed.dead_letter("of no use").await?;
-    let dead = bus.dead_letters("g");
-    ensure!(dead.redrive(&bus_api::Filter::default()).await?.done == 1);
-    next(&mut inbox).await?.ack().await?;
-    inbox.close().await?;
-    heard.close().await?;
-    Ok(())
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod leaving;
 mod life;
 mod tls_files;
 
+pub use crate::contract::leb128;
 pub use backoff::Backoff;
 pub use broadcast_settler::BroadcastSettler;
 pub use leaving::{Leave, Leaving};

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use crate::contract::format;
+use crate::contract::{format, leb128};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What the bus itself records about a message of one subscription, kept by the adapter.
@@ -80,7 +80,7 @@ impl AttemptRecord {
             time_number(self.first_failure),
             time_number(self.last_failure),
         ] {
-            put_leb128(&mut out, number);
+            leb128::put(&mut out, number);
         }
         out.into()
     }
@@ -98,7 +98,7 @@ impl AttemptRecord {
 
 fn read(rest: &[u8]) -> Option<AttemptRecord> {
     let (&flags, mut rest) = rest.split_first()?;
-    let mut next = || take_leb128(&mut rest);
+    let mut next = || leb128::take(&mut rest);
     Some(AttemptRecord {
         started: flags & 1 != 0,
         failures: next()?.try_into().ok()?,
@@ -126,28 +126,6 @@ fn number_time(number: u64) -> Option<Option<SystemTime>> {
             .checked_add(Duration::from_millis(millis))
             .map(Some),
     }
-}
-
-/// Seven bits a byte, lowest first, the high bit set on all but the last (DWARF 5, section 7.6).
-fn put_leb128(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number as u8) | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn take_leb128(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7f).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

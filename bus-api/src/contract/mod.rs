@@ -8,6 +8,7 @@ mod dead_letter;
 mod delivery;
 mod format;
 mod headers;
+pub mod leb128;
 mod message;
 mod names;
 mod notice;

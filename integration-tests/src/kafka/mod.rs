@@ -5,25 +5,22 @@ mod outside;
 pub mod server;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use async_trait::async_trait;
-use bus_api::{
-    BusUrl, Error, ErrorKind, Group, Namespace, Pattern, Result, Settings, SubscriptionId,
-};
-use bus_conformance::{Connection, Control, Disturb, Factory, Foreign, Transport};
+use bus_api::{Error, Group, Namespace, Pattern, Result, SubscriptionId};
+use bus_conformance::{Connection, Control, Factory, Foreign, Transport};
 use bus_kafka::{Config, KafkaBus};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
-use tokio::sync::Mutex;
 
-use crate::brokers::{Broker, Kind, Proxy, Setup};
+use crate::brokers::{Kind, Proxy, Setup};
+use crate::shared_broker::{SharedBroker, connecting, failed};
+use crate::wire::Wire;
 
 /// How long nobody holds a connection of a namespace before its case is taken to be over.
 const IDLE: Duration = Duration::from_secs(8);
@@ -33,10 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A running Kafka, which all cases of a run share.
 #[derive(Debug)]
 pub struct KafkaFactory {
-    broker: Mutex<Broker>,
-    url: String,
-    why: String,
-    controls: Vec<Control>,
+    broker: SharedBroker,
     spaces: std::sync::Mutex<HashMap<Namespace, Space>>,
 }
 
@@ -66,47 +60,15 @@ impl KafkaFactory {
     /// # Errors
     /// Nothing was found.
     pub async fn start() -> anyhow::Result<Self> {
-        let broker = Broker::start(Kind::Kafka, Setup::default()).await?;
-        let mut controls = vec![
-            Control::Kill,
-            Control::Cut,
-            Control::Foreign,
-            Control::ForgeRequest,
-            Control::LoseSubscription,
-            Control::LoseLog,
-            Control::NewerRecord,
-            Control::Leftovers,
-        ];
-        if broker.is_controlled() {
-            controls.push(Control::Restart);
-        }
         Ok(Self {
-            url: broker.url(),
-            why: broker.why().to_owned(),
-            broker: Mutex::new(broker),
-            controls,
+            broker: SharedBroker::start(Kind::Kafka, Setup::default()).await?,
             spaces: std::sync::Mutex::default(),
         })
     }
 
-    fn host(&self) -> anyhow::Result<(String, u16)> {
-        let url: BusUrl = self.url.parse()?;
-        let host = url.hosts().first().context("no host")?;
-        Ok((host.host.clone(), host.port.unwrap_or(9092)))
-    }
-
-    fn address(&self) -> anyhow::Result<SocketAddr> {
-        let (host, port) = self.host()?;
-        let ip = match &*host {
-            "localhost" => "127.0.0.1".parse()?,
-            host => host.parse()?,
-        };
-        Ok(SocketAddr::new(ip, port))
-    }
-
     /// The settings of the test's own clients.
     fn raw(&self) -> Result<ClientConfig> {
-        let (host, port) = self.host().map_err(failed)?;
+        let (host, port) = self.broker.host().map_err(failed)?;
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", format!("{host}:{port}"));
         Ok(client)
@@ -155,13 +117,6 @@ impl KafkaFactory {
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        format!("the test's own client: {error}"),
-    )
-}
-
 /// The Kafka group of a durable subscription.
 fn kafka_group(namespace: &Namespace, group: &str, pattern: &str) -> Result<String> {
     let id = SubscriptionId::new(Group::new(group)?, Pattern::new(pattern)?);
@@ -173,33 +128,10 @@ fn root(topic: &str) -> String {
     root.replace('-', "--").replace('_', "-u")
 }
 
-#[derive(Debug)]
-struct Wire {
-    bus: KafkaBus,
-    proxy: Arc<Proxy>,
-}
-
-#[async_trait]
-impl Disturb for Wire {
-    async fn kill(&self) {
-        // First the way: the client library would say good-bye.
-        self.proxy.cut();
-        self.bus.kill();
-    }
-
-    async fn cut(&self) {
-        self.proxy.cut();
-    }
-
-    async fn heal(&self) {
-        self.proxy.heal();
-    }
-}
-
 #[async_trait]
 impl Factory for KafkaFactory {
     fn name(&self) -> String {
-        format!("kafka, {}", self.why)
+        format!("kafka, {}", self.broker.why())
     }
 
     fn transport(&self) -> Transport {
@@ -207,7 +139,7 @@ impl Factory for KafkaFactory {
     }
 
     fn controls(&self) -> &[Control] {
-        &self.controls
+        self.broker.controls()
     }
 
     fn virtual_time(&self) -> bool {
@@ -215,22 +147,22 @@ impl Factory for KafkaFactory {
     }
 
     async fn connect(&self, namespace: &Namespace, options: &[(&str, &str)]) -> Result<Connection> {
-        let (host, port) = self.host().map_err(failed)?;
-        let proxy = Proxy::before_kafka(self.address().map_err(failed)?, (&host, port))
+        let (host, port) = self.broker.host().map_err(failed)?;
+        let proxy = Proxy::before_kafka(self.broker.address().map_err(failed)?, (&host, port))
             .await
             .map(Arc::new)
             .map_err(failed)?;
         self.forget_what_is_over();
-        let mut url: BusUrl = format!("kafka://127.0.0.1:{}?partitions=2", proxy.port()).parse()?;
-        for (name, value) in options {
-            url.options_mut().set(*name, *value);
-        }
-        let mut settings = Settings::take(url.options_mut())?;
-        settings.namespace = namespace.clone();
+        let url = format!("kafka://127.0.0.1:{}?partitions=2", proxy.port());
+        let (url, settings) = connecting(&url, namespace, options)?;
         let bus = KafkaBus::open(Config::from_url(url, settings)?).await?;
-        let wire = Arc::new(Wire {
-            bus: bus.clone(),
-            proxy: Arc::clone(&proxy),
+        let wire = Wire::new(Arc::clone(&proxy), {
+            let (bus, proxy) = (bus.clone(), Arc::clone(&proxy));
+            move || {
+                // First the way: the client library would say good-bye.
+                proxy.cut();
+                bus.kill();
+            }
         });
         let mut spaces = self.spaces();
         let space = spaces.entry(namespace.clone()).or_default();
@@ -243,11 +175,11 @@ impl Factory for KafkaFactory {
     }
 
     async fn stop_broker(&self) -> Result<()> {
-        self.broker.lock().await.kill().await.map_err(failed)
+        self.broker.stop().await
     }
 
     async fn start_broker(&self) -> Result<()> {
-        self.broker.lock().await.restart().await.map_err(failed)
+        self.broker.start_again().await
     }
 
     async fn publish_foreign(
@@ -276,7 +208,7 @@ impl Factory for KafkaFactory {
         pattern: &str,
     ) -> Result<()> {
         let group = kafka_group(namespace, group, pattern)?;
-        let address = self.address().map_err(failed)?;
+        let address = self.broker.address().map_err(failed)?;
         outside::lose_group(self.raw()?, address, group).await
     }
 

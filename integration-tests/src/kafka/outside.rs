@@ -12,8 +12,9 @@ use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::PATIENCE;
 use super::evict::Coordinator;
-use super::{PATIENCE, failed};
+use crate::shared_broker::failed;
 
 /// Stores a message of another producer.
 pub(super) async fn publish(

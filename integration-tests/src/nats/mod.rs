@@ -2,26 +2,22 @@
 
 pub mod server;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use async_nats::{Client, HeaderMap};
 use async_trait::async_trait;
-use bus_api::{
-    AttemptRecord, BusUrl, Error, ErrorKind, Group, Namespace, Pattern, Result, Settings,
-    SubscriptionId,
-};
-use bus_conformance::{Connection, Control, Disturb, Factory, Foreign, Transport};
+use bus_api::{AttemptRecord, Error, ErrorKind, Group, Namespace, Pattern, Result, SubscriptionId};
+use bus_conformance::{Connection, Control, Factory, Foreign, Transport};
 use bus_nats::{Config, NatsBus};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
 
-use crate::brokers::{Broker, Kind, Proxy, Setup};
+use crate::brokers::{Kind, Setup};
+use crate::shared_broker::{SharedBroker, connecting, failed};
+use crate::wire::Wire;
 
 /// How long the test's own client waits for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -29,12 +25,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// A running NATS server, which all cases of a run share.
 #[derive(Debug)]
 pub struct NatsFactory {
-    broker: Mutex<Broker>,
-    url: String,
-    why: String,
-    controls: Vec<Control>,
-    /// A subscription outlives the client that made it, so its way to the server has to.
-    proxies: std::sync::Mutex<Vec<Arc<Proxy>>>,
+    broker: SharedBroker,
 }
 
 impl NatsFactory {
@@ -43,32 +34,13 @@ impl NatsFactory {
     /// # Errors
     /// Nothing was found.
     pub async fn start() -> anyhow::Result<Self> {
-        let broker = Broker::start(Kind::Nats, Setup::default()).await?;
-        let mut controls = vec![
-            Control::Kill,
-            Control::Cut,
-            Control::Foreign,
-            Control::ForgeRequest,
-            Control::LoseSubscription,
-            Control::LoseLog,
-            Control::NewerRecord,
-            Control::Leftovers,
-        ];
-        if broker.is_controlled() {
-            controls.push(Control::Restart);
-        }
-        Ok(Self {
-            url: broker.url(),
-            why: broker.why().to_owned(),
-            broker: Mutex::new(broker),
-            controls,
-            proxies: std::sync::Mutex::default(),
-        })
+        let broker = SharedBroker::start(Kind::Nats, Setup::default()).await?;
+        Ok(Self { broker })
     }
 
     /// A connection of another client.
     async fn raw(&self) -> Result<Client> {
-        async_nats::connect(&self.url).await.map_err(failed)
+        async_nats::connect(self.broker.url()).await.map_err(failed)
     }
 
     /// Asks the API of JetStream; an answer that says no is an answer.
@@ -116,19 +88,9 @@ impl NatsFactory {
         }
     }
 
-    fn address(&self) -> anyhow::Result<SocketAddr> {
-        let url: BusUrl = self.url.parse()?;
-        let host = url.hosts().first().context("no host")?;
-        let ip = match host.host.as_str() {
-            "localhost" => "127.0.0.1".parse()?,
-            host => host.parse()?,
-        };
-        Ok(SocketAddr::new(ip, host.port.unwrap_or(4222)))
-    }
-
     /// Stores a message whose headers are not UTF-8, which no client library would write.
     async fn publish_damaged(&self, subject: &str, payload: &[u8]) -> anyhow::Result<()> {
-        let mut stream = TcpStream::connect(self.address()?).await?;
+        let mut stream = TcpStream::connect(self.broker.address()?).await?;
         let headers = b"NATS/1.0\r\nce-specversion: 1.0\r\nce-id: \xff\xfe\r\n\r\n";
         let mut text = b"CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB stored 1\r\n".to_vec();
         let total = headers.len() + payload.len();
@@ -146,37 +108,10 @@ impl NatsFactory {
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        format!("the test's own client: {error}"),
-    )
-}
-
-struct Wire {
-    bus: NatsBus,
-    proxy: Arc<Proxy>,
-}
-
-#[async_trait]
-impl Disturb for Wire {
-    async fn kill(&self) {
-        self.bus.kill();
-    }
-
-    async fn cut(&self) {
-        self.proxy.cut();
-    }
-
-    async fn heal(&self) {
-        self.proxy.heal();
-    }
-}
-
 #[async_trait]
 impl Factory for NatsFactory {
     fn name(&self) -> String {
-        format!("nats, {}", self.why)
+        format!("nats, {}", self.broker.why())
     }
 
     fn transport(&self) -> Transport {
@@ -184,7 +119,7 @@ impl Factory for NatsFactory {
     }
 
     fn controls(&self) -> &[Control] {
-        &self.controls
+        self.broker.controls()
     }
 
     fn virtual_time(&self) -> bool {
@@ -192,31 +127,22 @@ impl Factory for NatsFactory {
     }
 
     async fn connect(&self, namespace: &Namespace, options: &[(&str, &str)]) -> Result<Connection> {
-        let target = self.address().map_err(failed)?;
-        let proxy = Arc::new(Proxy::start(target).await.map_err(failed)?);
-        self.proxies
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .push(Arc::clone(&proxy));
-        let mut url: BusUrl = format!("nats://127.0.0.1:{}", proxy.port()).parse()?;
-        for (name, value) in options {
-            url.options_mut().set(*name, *value);
-        }
-        let mut settings = Settings::take(url.options_mut())?;
-        settings.namespace = namespace.clone();
+        let proxy = self.broker.way().await?;
+        let url = format!("nats://127.0.0.1:{}", proxy.port());
+        let (url, settings) = connecting(&url, namespace, options)?;
         let bus = NatsBus::open(Config::from_url(url, settings)?).await?;
         Ok(Connection {
             bus: Arc::new(bus.clone()),
-            disturb: Arc::new(Wire { bus, proxy }),
+            disturb: Wire::new(proxy, move || bus.kill()),
         })
     }
 
     async fn stop_broker(&self) -> Result<()> {
-        self.broker.lock().await.kill().await.map_err(failed)
+        self.broker.stop().await
     }
 
     async fn start_broker(&self) -> Result<()> {
-        self.broker.lock().await.restart().await.map_err(failed)
+        self.broker.start_again().await
     }
 
     async fn publish_foreign(

@@ -4,21 +4,18 @@ mod outside;
 pub mod rights;
 pub mod server;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use async_trait::async_trait;
-use bus_api::{
-    BusUrl, Error, ErrorKind, Group, Namespace, Pattern, Result, Settings, SubscriptionId, Topic,
-};
-use bus_conformance::{Connection, Control, Disturb, Factory, Foreign, Transport};
+use bus_api::{Group, Namespace, Pattern, Result, SubscriptionId, Topic};
+use bus_conformance::{Connection, Control, Factory, Foreign, Transport};
 use bus_redis::{Config, RedisBus};
 use redis::aio::MultiplexedConnection;
-use tokio::sync::Mutex;
 
-use crate::brokers::{Broker, Kind, Proxy, Setup};
+use crate::brokers::{Kind, Setup};
+use crate::shared_broker::{SharedBroker, connecting, failed};
+use crate::wire::Wire;
 
 /// The user that the bus connects as.
 const USER: &str = "conformance";
@@ -26,14 +23,9 @@ const USER: &str = "conformance";
 /// A running Redis, which all cases of a run share.
 #[derive(Debug)]
 pub struct RedisFactory {
-    broker: Mutex<Broker>,
-    url: String,
+    broker: SharedBroker,
     /// A user with the documented rights and no other, where the server was set up here.
     login: String,
-    why: String,
-    controls: Vec<Control>,
-    /// A subscription outlives the client that made it, so its way to the server has to.
-    proxies: std::sync::Mutex<Vec<Arc<Proxy>>>,
 }
 
 impl RedisFactory {
@@ -44,51 +36,22 @@ impl RedisFactory {
     pub async fn start() -> anyhow::Result<Self> {
         let mut setup = Setup::synced();
         setup.extra.push(rights::line_for_all(USER)?);
-        let broker = Broker::start(Kind::Redis, setup).await?;
-        let mut controls = vec![
-            Control::Kill,
-            Control::Cut,
-            Control::Foreign,
-            Control::ForgeRequest,
-            Control::LoseSubscription,
-            Control::LoseLog,
-            Control::NewerRecord,
-            Control::Leftovers,
-        ];
-        if broker.is_controlled() {
-            controls.push(Control::Restart);
-        }
-        Ok(Self {
-            login: match broker.is_controlled() {
-                true => format!("{USER}:{}@", rights::PASSWORD),
-                // Whatever the address in the environment says.
-                false => credentials(&broker.url()),
-            },
-            url: broker.url(),
-            why: broker.why().to_owned(),
-            broker: Mutex::new(broker),
-            controls,
-            proxies: std::sync::Mutex::default(),
-        })
+        let broker = SharedBroker::start(Kind::Redis, setup).await?;
+        let login = match broker.is_controlled() {
+            true => format!("{USER}:{}@", rights::PASSWORD),
+            // Whatever the address in the environment says.
+            false => credentials(broker.url()),
+        };
+        Ok(Self { broker, login })
     }
 
     /// A connection of another client.
     async fn raw(&self) -> Result<MultiplexedConnection> {
-        let client = redis::Client::open(self.url.as_str()).map_err(failed)?;
+        let client = redis::Client::open(self.broker.url()).map_err(failed)?;
         client
             .get_multiplexed_async_connection()
             .await
             .map_err(failed)
-    }
-
-    fn address(&self) -> anyhow::Result<SocketAddr> {
-        let url: BusUrl = self.url.parse()?;
-        let host = url.hosts().first().context("no host")?;
-        let ip = match host.host.as_str() {
-            "localhost" => "127.0.0.1".parse()?,
-            host => host.parse()?,
-        };
-        Ok(SocketAddr::new(ip, host.port.unwrap_or(6379)))
     }
 }
 
@@ -101,41 +64,14 @@ fn credentials(url: &str) -> String {
         .map_or(String::new(), |(credentials, _)| format!("{credentials}@"))
 }
 
-fn failed(error: impl std::fmt::Display) -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        format!("the test's own client: {error}"),
-    )
-}
-
 fn root(topic: &str) -> &str {
     topic.split('.').next().unwrap_or(topic)
-}
-
-struct Wire {
-    bus: RedisBus,
-    proxy: Arc<Proxy>,
-}
-
-#[async_trait]
-impl Disturb for Wire {
-    async fn kill(&self) {
-        self.bus.kill();
-    }
-
-    async fn cut(&self) {
-        self.proxy.cut();
-    }
-
-    async fn heal(&self) {
-        self.proxy.heal();
-    }
 }
 
 #[async_trait]
 impl Factory for RedisFactory {
     fn name(&self) -> String {
-        format!("redis, {}", self.why)
+        format!("redis, {}", self.broker.why())
     }
 
     fn transport(&self) -> Transport {
@@ -143,7 +79,7 @@ impl Factory for RedisFactory {
     }
 
     fn controls(&self) -> &[Control] {
-        &self.controls
+        self.broker.controls()
     }
 
     fn virtual_time(&self) -> bool {
@@ -151,34 +87,22 @@ impl Factory for RedisFactory {
     }
 
     async fn connect(&self, namespace: &Namespace, options: &[(&str, &str)]) -> Result<Connection> {
-        let proxy = Proxy::start(self.address().map_err(failed)?)
-            .await
-            .map(Arc::new)
-            .map_err(failed)?;
-        self.proxies
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .push(Arc::clone(&proxy));
-        let mut url: BusUrl =
-            format!("redis://{}127.0.0.1:{}", self.login, proxy.port()).parse()?;
-        for (name, value) in options {
-            url.options_mut().set(*name, *value);
-        }
-        let mut settings = Settings::take(url.options_mut())?;
-        settings.namespace = namespace.clone();
+        let proxy = self.broker.way().await?;
+        let url = format!("redis://{}127.0.0.1:{}", self.login, proxy.port());
+        let (url, settings) = connecting(&url, namespace, options)?;
         let bus = RedisBus::open(Config::from_url(url, settings)?).await?;
         Ok(Connection {
             bus: Arc::new(bus.clone()),
-            disturb: Arc::new(Wire { bus, proxy }),
+            disturb: Wire::new(proxy, move || bus.kill()),
         })
     }
 
     async fn stop_broker(&self) -> Result<()> {
-        self.broker.lock().await.kill().await.map_err(failed)
+        self.broker.stop().await
     }
 
     async fn start_broker(&self) -> Result<()> {
-        self.broker.lock().await.restart().await.map_err(failed)
+        self.broker.start_again().await
     }
 
     async fn publish_foreign(
@@ -204,7 +128,7 @@ impl Factory for RedisFactory {
     ) -> Result<bool> {
         use futures_util::StreamExt;
         const ADDRESS: &str = "forged-address";
-        let client = redis::Client::open(self.url.as_str()).map_err(failed)?;
+        let client = redis::Client::open(self.broker.url()).map_err(failed)?;
         let mut channel = client.get_async_pubsub().await.map_err(failed)?;
         channel.subscribe(ADDRESS).await.map_err(failed)?;
         let mut raw = self.raw().await?;

@@ -3,12 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bus::{BusClient, Start};
+use bus::{BusClient, Start, SubscriptionId, Subscriptions};
 use clap::Args;
-use serde_json::json;
 
-use super::change::Change;
-use crate::confirm::confirm;
+use super::change::{Change, Verb};
 use crate::output::Output;
 use crate::when;
 
@@ -27,33 +25,14 @@ pub(crate) struct Reset {
 
 impl Reset {
     pub(crate) async fn run(self, bus: &BusClient, output: &Output) -> Result<ExitCode> {
-        let Self { change, to } = self;
-        let infos = change.chosen(bus).await?;
-        if !change.dry_run {
-            let what = format!(
-                "move {} subscriptions of {}, with {} unsettled messages",
-                infos.len(),
-                change.group,
-                infos.iter().map(|info| info.lag).sum::<u64>(),
-            );
-            confirm(&what, change.yes)?;
-        }
-        for info in infos {
-            if !change.dry_run {
-                change.subscriptions(bus).reset(&info.id, &to).await?;
-            }
-            let value = json!({
-                "group": info.id.group.as_str(),
-                "pattern": info.id.pattern.as_str(),
-                "reset": !change.dry_run,
-            });
-            let word = if change.dry_run {
-                "would be moved"
-            } else {
-                "moved"
-            };
-            output.either(&value, &format!("{} {word}", info.id))?;
-        }
-        Ok(ExitCode::SUCCESS)
+        let verb = Verb {
+            order: "move",
+            done: "moved",
+            field: "reset",
+        };
+        let act = async |subscriptions: &Subscriptions, id: &SubscriptionId| {
+            subscriptions.reset(id, &self.to).await
+        };
+        self.change.each(bus, output, verb, act).await
     }
 }
