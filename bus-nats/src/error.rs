@@ -102,6 +102,8 @@ pub(crate) const NO_CONSUMER: u64 = 10_014;
 pub(crate) const NO_MESSAGE: u64 = 10_037;
 pub(crate) const NOTHING_TO_DELETE: u64 = 10_057;
 pub(crate) const WRONG_LAST_SEQUENCE: u64 = 10_071;
+/// Of several servers: another write to the same subject is on its way, and nobody knows yet whether it is stored.
+pub(crate) const UNDECIDED: u64 = 10_164;
 pub(crate) const STORE_FAILED: u64 = 10_077;
 pub(crate) const CONSUMER_EXISTS: u64 = 10_148;
 pub(crate) const CONSUMER_NAME_EXISTS: u64 = 10_013;
@@ -164,9 +166,21 @@ fn meaning(refusal: &Refusal) -> (ErrorKind, &'static str) {
             ErrorKind::InvalidConfig,
             "the consumer exists with other settings",
         ),
-        10_008 | 10_009 | 10_110 => (
+        10_004 | 10_008 | 10_009 | 10_110 | 10_118 | 10_119 | 10_163 => (
             ErrorKind::Unavailable,
             "the server cannot serve JetStream at the moment",
+        ),
+        10_005 => (
+            ErrorKind::Unavailable,
+            "too few servers of the cluster are there at the moment for this number of `replicas`",
+        ),
+        10_074 => (
+            ErrorKind::InvalidConfig,
+            "the server is alone: `replicas` has to be 1",
+        ),
+        UNDECIDED => (
+            ErrorKind::Unavailable,
+            "another write in the same place is on its way",
         ),
         _ => (ErrorKind::Internal, "the server refused it"),
     }
@@ -251,6 +265,9 @@ mod tests {
             (10_039, "", ErrorKind::Unsupported, false),
             (10_065, "", ErrorKind::InvalidConfig, false),
             (10_008, "", ErrorKind::Unavailable, true),
+            (10_005, "", ErrorKind::Unavailable, true),
+            (10_074, "", ErrorKind::InvalidConfig, false),
+            (UNDECIDED, "", ErrorKind::Unavailable, true),
             (1, "", ErrorKind::Internal, false),
         ] {
             let error = refused(Refusal {

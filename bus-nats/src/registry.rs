@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::api::{nanos, pub_ack, time};
 use crate::core::Core;
-use crate::error::{WRONG_LAST_SEQUENCE, is_refusal};
+use crate::error::{UNDECIDED, WRONG_LAST_SEQUENCE, is_refusal};
 use crate::link::Lost;
 use crate::start::StoredStart;
 use crate::wire::{EXPECTED, put};
@@ -20,6 +20,8 @@ const VERSION: u8 = 1;
 const WHAT: &str = "the record of a durable subscription";
 /// How long one try to store a record waits for its answer.
 const TRY: Duration = Duration::from_millis(1_500);
+/// How long to wait for another write in the same place to be decided.
+const REST: Duration = Duration::from_millis(20);
 
 /// What all members of a durable subscription agree upon. Stored as a version byte and JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +132,12 @@ impl Core {
                     // An earlier try may have been stored.
                     Err(refused) if unanswered && is_refusal(&refused, WRONG_LAST_SEQUENCE) => {
                         return self.own(&subject, &payload).await?.ok_or(refused);
+                    }
+                    // It may be an earlier try of this one.
+                    Err(refused)
+                        if is_refusal(&refused, UNDECIDED) && Instant::now() + REST < deadline =>
+                    {
+                        tokio::time::sleep(REST).await;
                     }
                     answered => return Ok(answered?.seq),
                 },

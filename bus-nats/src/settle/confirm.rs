@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::entry::Entry;
 use crate::api::pub_ack;
-use crate::error::{WRONG_LAST_SEQUENCE, closed, fenced, is_refusal};
+use crate::error::{UNDECIDED, WRONG_LAST_SEQUENCE, closed, fenced, is_refusal};
 use crate::link::{Lost, Slot};
 use crate::subscribe::Handle;
 
@@ -28,14 +28,14 @@ pub(super) async fn store(
 ) -> Result<Option<u64>> {
     loop {
         match slot.answer(PATIENCE).await {
-            Ok(answer) => {
-                return match pub_ack(&answer.payload) {
-                    Ok(ack) => Ok(Some(ack.seq)),
-                    // The same dead letter, written before: its id says that it is this one.
-                    Err(refused) if is_refusal(&refused, WRONG_LAST_SEQUENCE) => Ok(None),
-                    Err(refused) => Err(refused),
-                };
-            }
+            Ok(answer) => match pub_ack(&answer.payload) {
+                Ok(ack) => return Ok(Some(ack.seq)),
+                // The same dead letter, written before: its id says that it is this one.
+                Err(refused) if is_refusal(&refused, WRONG_LAST_SEQUENCE) => return Ok(None),
+                // It is being written, perhaps by an earlier try.
+                Err(refused) if is_refusal(&refused, UNDECIDED) => tokio::time::sleep(REST).await,
+                Err(refused) => return Err(refused),
+            },
             Err(Lost::NoResponders) => {
                 handle.core.streams.doubt();
                 if let Err(failed) = handle.core.ready().await

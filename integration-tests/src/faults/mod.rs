@@ -71,6 +71,9 @@ struct Director {
     /// Only faults whose name contains this text, such as `member`.
     #[arg(long)]
     only: Option<String>,
+    /// Only where so many servers belong together: 1 or 3.
+    #[arg(long)]
+    servers: Option<usize>,
 }
 
 /// The `main` of the program, which is also the program of every member.
@@ -115,7 +118,12 @@ async fn play(arguments: Arguments) -> Result<()> {
 /// Every play on one transport; returns the violations.
 async fn on_transport(kind: Kind, director: &Director, seed: u64) -> Result<Vec<String>> {
     let mut violations = Vec::new();
-    for play in Play::of(kind) {
+    let of_size = |play: &&Play| {
+        director
+            .servers
+            .is_none_or(|servers| servers == play.servers)
+    };
+    for play in Play::of(kind).iter().filter(of_size) {
         let chosen = |name: &str| {
             director
                 .only

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::brokers::directory;
 
-const NATS: &str = "github.com/nats-io/nats-server/v2@v2.12.15";
+const NATS: &str = "2.12.15";
+/// Names another version of NATS, such as the oldest that the bus works with.
+const NATS_VERSION: &str = "BUS_TEST_NATS_VERSION";
 const KAFKA: &str = "4.1.0";
 
 /// One fetch at a time in this process; the file lock below is for the others.
@@ -39,7 +41,9 @@ fn debian(program: &str, help: &str) -> Result<String> {
 /// too old for the bus.
 pub(super) fn nats() -> Result<String> {
     once("nats", || {
-        let folder = directory().join("nats-2.12.15");
+        let version = std::env::var(NATS_VERSION);
+        let version = version.as_deref().unwrap_or(NATS);
+        let folder = directory().join(format!("nats-{version}"));
         let program = folder.join("nats-server");
         if !program.exists() {
             ensure!(
@@ -49,7 +53,10 @@ pub(super) fn nats() -> Result<String> {
             std::fs::create_dir_all(&folder)?;
             run(
                 "go",
-                &["install", NATS],
+                &[
+                    "install",
+                    &format!("github.com/nats-io/nats-server/v2@v{version}"),
+                ],
                 &[("GOBIN", &absolute(&folder)?), ("CGO_ENABLED", "0")],
             )?;
         }
