@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use bus::{BusClient, Config, Retry, Start, Worker};
 use clap::ValueEnum;
 
-use crate::store::{Store, relay};
+use crate::store::{Inbox, Store, relay};
 use crate::{mail, order, payment, stock};
 
 /// A member that is killed is missed after this long, or the shortest that the broker allows.
@@ -59,7 +59,21 @@ impl Service {
         data: &Path,
         stop: impl Future<Output = ()>,
     ) -> Result<()> {
-        let store = Store::open(&data.join(self.name()).with_extension("redb"))?;
+        let store = self.store(data, Inbox::Kept)?;
+        self.serve(store, config, stop).await
+    }
+
+    pub fn store(self, data: &Path, inbox: Inbox) -> Result<Store> {
+        Store::open(&data.join(self.name()).with_extension("redb"), inbox)
+    }
+
+    /// Runs until `stop` says so, with this database.
+    pub async fn serve(
+        self,
+        store: Store,
+        config: &Config,
+        stop: impl Future<Output = ()>,
+    ) -> Result<()> {
         let bus = config.connect().await.context("cannot connect")?;
         let background = async {
             tokio::try_join!(relay::run(&store, &bus), async {

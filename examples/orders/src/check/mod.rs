@@ -6,6 +6,8 @@ mod figures;
 mod plan;
 mod repair;
 mod round;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use bus::{BusClient, MessageId, Raw, Topic, ids};
+use bus::{BusClient, Event, MessageId, Raw, Topic, ids};
 use tokio::time::Instant;
 
 use super::audit::Audit;
@@ -114,13 +114,13 @@ fn total(figures: &crate::messages::OrderFigures) -> u64 {
         + figures.too_late
 }
 
-/// Goods and money for the round.
+/// Goods and money for the round, each sent twice, as a client does that is unsure.
 async fn fill(bus: &BusClient, plan: &Plan, deadline: Instant) -> Result<()> {
     for restock in &plan.restocks {
-        bus.publish(restock).correlation_id(&*plan.run).await?;
+        twice(bus, restock, plan).await?;
     }
     for deposit in &plan.deposits {
-        bus.publish(deposit).correlation_id(&*plan.run).await?;
+        twice(bus, deposit, plan).await?;
     }
     let (goods, money) = (plan.goods().received, plan.money().deposited);
     until(
@@ -137,6 +137,15 @@ async fn fill(bus: &BusClient, plan: &Plan, deadline: Instant) -> Result<()> {
         |figures| figures.deposited == money,
     )
     .await?;
+    Ok(())
+}
+
+async fn twice<E: Event>(bus: &BusClient, event: &E, plan: &Plan) -> Result<()> {
+    let id = ids::next();
+    for _ in 0..2 {
+        let publish = bus.publish(event).id(id.clone());
+        publish.correlation_id(&*plan.run).await?;
+    }
     Ok(())
 }
 

@@ -22,6 +22,7 @@ use redb::{Database, ReadableDatabase};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 
+pub use inbox::Inbox;
 pub use table::{Table, View};
 pub use work::{Cause, Work};
 
@@ -31,11 +32,12 @@ pub struct Store {
     database: Arc<Database>,
     /// Rings when there is something new in the outbox.
     bell: Arc<Notify>,
+    inbox: Inbox,
 }
 
 impl Store {
     /// Opens the file, or makes it. A file belongs to one process at a time.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path, inbox: Inbox) -> Result<Self> {
         let database =
             Database::create(path).with_context(|| format!("cannot open {}", path.display()))?;
         let transaction = database.begin_write()?;
@@ -44,6 +46,7 @@ impl Store {
         Ok(Self {
             database: Arc::new(database),
             bell: Arc::default(),
+            inbox,
         })
     }
 
@@ -54,8 +57,9 @@ impl Store {
     {
         let id = context.metadata().id.to_string();
         let cause = Cause::of(context);
+        let inbox = self.inbox;
         self.transact(cause, move |work| {
-            if inbox::is_new(work.transaction(), &id)? {
+            if inbox.is_new(work.transaction(), &id)? {
                 effect(work)?;
             }
             Ok(())

@@ -2,7 +2,7 @@ use anyhow::{Result, bail};
 use bus::prelude::*;
 use tempfile::TempDir;
 
-use super::{Cause, Store, Table, relay};
+use super::{Cause, Inbox, Store, Table, relay};
 use crate::messages::{Deposit, PaymentEvent};
 
 const COUNTS: Table<u64> = Table::new("counts");
@@ -10,7 +10,7 @@ const COUNTS: Table<u64> = Table::new("counts");
 /// A database, a bus, and the handling of a message.
 async fn scene() -> (TempDir, Store, BusClient, Context) {
     let directory = TempDir::new().unwrap();
-    let store = Store::open(&directory.path().join("a.redb")).unwrap();
+    let store = Store::open(&directory.path().join("a.redb"), Inbox::Kept).unwrap();
     let bus = bus::connect("memory://").await.unwrap();
     let deposit = Deposit {
         customer: "a".into(),
@@ -60,7 +60,7 @@ async fn what_was_not_published_is_published_in_the_next_life_under_its_id() {
     let mut events = bus.broadcast::<PaymentEvent>().await.unwrap();
     store.once(&context, count).await.unwrap();
     drop(store);
-    let store = Store::open(&directory.path().join("a.redb")).unwrap();
+    let store = Store::open(&directory.path().join("a.redb"), Inbox::Kept).unwrap();
     let waiting = store.read(|view| super::outbox::oldest(view.transaction(), 9));
     let id = waiting.await.unwrap()[0].1.id.clone();
     assert!(relay::drain(&store, &bus).await.unwrap());
