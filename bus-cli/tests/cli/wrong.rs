@@ -123,6 +123,11 @@ fn all(host: &str) -> Vec<Wrong> {
             3,
             &["tls_ca", "/no/such/ca.pem"],
         ),
+        // A file that is there and holds no certificate.
+        Wrong {
+            url: Some(format!("rediss://{host}?tls_ca=bus.toml")),
+            ..file("[redis]\n", &["tls_ca", "bus.toml"])
+        },
         url(
             "redis://localhost:1",
             4,
