@@ -40,6 +40,11 @@ const OTHERS: &[(&str, &str)] = &[
     ("migration", include_str!("../../../docs/migration.md")),
 ];
 
+/// The documents whose commands are executed.
+pub(crate) fn executed() -> impl Iterator<Item = &'static str> {
+    std::iter::once(DOCUMENT).chain(OTHERS.iter().map(|(_, document)| *document))
+}
+
 /// A command of the document with the lines that it shows.
 struct Shown {
     command: String,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod blocks;
 #[path = "../common/mod.rs"]
 mod common;
 #[cfg(feature = "conformance")]

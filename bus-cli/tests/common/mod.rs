@@ -84,13 +84,18 @@ impl Place {
 }
 
 /// Runs a command to its end.
-pub(crate) async fn finish(mut command: Command, input: &str) -> Done {
+pub(crate) async fn finish(command: Command, input: &str) -> Done {
+    finish_within(command, input, PATIENCE).await
+}
+
+/// Runs a command to its end, which comes within `limit`.
+pub(crate) async fn finish_within(mut command: Command, input: &str, limit: Duration) -> Done {
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     // It need not read its input.
     let _ = stdin.write_all(input.as_bytes()).await;
     drop(stdin);
-    let output = timeout(PATIENCE, child.wait_with_output()).await;
+    let output = timeout(limit, child.wait_with_output()).await;
     let output = output.expect("it ends in time").unwrap();
     Done {
         code: output.status.code(),
