@@ -120,6 +120,14 @@ impl Admin for KafkaBus {
         core.delete_group(&group).await
     }
 
+    async fn pause(&self, subscription: &SubscriptionId) -> Result<()> {
+        self.core.set_paused(subscription, true).await
+    }
+
+    async fn resume(&self, subscription: &SubscriptionId) -> Result<()> {
+        self.core.set_paused(subscription, false).await
+    }
+
     async fn health(&self) -> Health {
         self.core.health().await
     }
@@ -167,6 +175,12 @@ impl Core {
             Some(stored) => Ok((group, stored?)),
             None => Err(no_subscription(id)),
         }
+    }
+
+    async fn set_paused(self: &Arc<Self>, id: &SubscriptionId, paused: bool) -> Result<()> {
+        self.usable()?;
+        let (group, _) = self.stored(id).await?;
+        self.register_pause(&group, paused).await
     }
 
     /// Live members of groups.
@@ -233,7 +247,7 @@ impl Core {
     /// The durable subscriptions.
     pub(crate) async fn list(self: &Arc<Self>) -> Result<Vec<SubscriptionInfo>> {
         self.sync_registry().await?;
-        let (stored, topics) = self.registry.look(|contents| {
+        let (stored, topics, paused) = self.registry.look(|contents| {
             let stored: Vec<(String, SubscriptionId, u64)> = contents
                 .subscriptions
                 .iter()
@@ -242,7 +256,7 @@ impl Core {
                     Some((group.clone(), stored.subscription()?, stored.dropped))
                 })
                 .collect();
-            (stored, contents.topics.clone())
+            (stored, contents.topics.clone(), contents.paused.clone())
         });
         let groups: Vec<String> = stored.iter().map(|(group, _, _)| group.clone()).collect();
         let members = self.members(&groups).await?;
@@ -285,6 +299,7 @@ impl Core {
                 pending: found.pending,
                 oldest: found.oldest,
                 dropped,
+                paused: paused.contains(&group),
             });
         }
         all.sort_by(|a, b| a.id.cmp(&b.id));

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bus_api::adapter::{BroadcastSettler, Leave, Leaving};
 use bus_api::cloudevents::Extent;
 use bus_api::{
-    Delivery, Error, ErrorKind, Inbound, Inflow, Notice, Pattern, Receipt, Receiver, Result,
-    SubscriptionSpec, Topic,
+    Delivery, Error, ErrorKind, Inbound, Inflow, Notice, Pattern, Paused, Receipt, Receiver,
+    Result, SubscriptionSpec, Topic,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -198,6 +198,7 @@ pub(crate) async fn subscribe(
         }),
         settler: Arc::new(BroadcastSettler::new(handle)),
         lease: spec.lease,
+        paused: Paused::never(),
     })
 }
 

@@ -71,6 +71,8 @@ pub(crate) struct Contents {
     /// By Kafka group.
     pub(crate) subscriptions: BTreeMap<String, Result<Stored>>,
     pub(crate) topics: BTreeSet<Topic>,
+    /// Kafka groups of paused subscriptions.
+    pub(crate) paused: BTreeSet<String>,
     /// Kafka group to pattern.
     pub(crate) responders: BTreeMap<String, Pattern>,
     /// How often a subscription was deleted since this connection began to read, by Kafka group.
@@ -139,6 +141,13 @@ impl Registry {
                     *contents.deletions.entry(group.to_owned()).or_default() += 1;
                 }
             },
+            Some(("p", group)) => {
+                match value {
+                    // Of whatever version: it is there or not.
+                    Some(_) => contents.paused.insert(group.to_owned()),
+                    None => contents.paused.remove(group),
+                };
+            }
             Some(("t", topic)) => {
                 if let Ok(topic) = Topic::new(topic) {
                     match value {
@@ -282,7 +291,14 @@ impl Core {
     }
 
     pub(crate) async fn remove_subscription(self: &Arc<Self>, group: &str) -> Result<()> {
-        self.write_registry(vec![(format!("s/{group}"), None)])
+        let entries = ["s", "p"].map(|kind| (format!("{kind}/{group}"), None));
+        self.write_registry(entries.into()).await
+    }
+
+    /// Pauses a subscription or lets it go on: an entry of its own, which nothing else rewrites.
+    pub(crate) async fn register_pause(self: &Arc<Self>, group: &str, paused: bool) -> Result<()> {
+        let entry = paused.then(|| vec![VERSION].into());
+        self.write_registry(vec![(format!("p/{group}"), entry)])
             .await
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use bus_api::adapter::Leaving;
 use bus_api::{
-    ErrorKind, Group, Inbound, Pattern, Result, Scope, SubscriptionId, SubscriptionSpec,
+    ErrorKind, Group, Inbound, Pattern, Paused, Result, Scope, SubscriptionId, SubscriptionSpec,
 };
 
 use crate::core::{Anchor, Core};
@@ -105,8 +105,10 @@ async fn durable(
     let follower: std::sync::Weak<dyn Follower> =
         Arc::downgrade(&(Arc::clone(&shared) as Arc<dyn Follower>));
     core.add_follower(follower);
+    shared.obey_pause();
     watch_orders(&shared);
     leaving.add(&shared);
+    let paused = Paused::follow(&shared.paused);
     Ok(Inbound {
         receiver: Box::new(MemberReceiver {
             shared: Arc::clone(&shared),
@@ -117,6 +119,7 @@ async fn durable(
             _handle: handle,
         }),
         lease: session,
+        paused,
     })
 }
 
@@ -165,6 +168,7 @@ fn watch_orders(shared: &Arc<Shared>) {
                 shared.fail(deleted());
                 return;
             }
+            shared.obey_pause();
             match stored {
                 Some(Err(newer)) => {
                     shared.fail(newer);
@@ -258,6 +262,18 @@ impl Core {
             sys::alter_group_offsets(core.client(), &group, &items, patience)
         })
         .await
+    }
+}
+
+impl Shared {
+    /// Learns from the registry whether the subscription is paused.
+    fn obey_pause(&self) {
+        let paused = self
+            .core
+            .registry
+            .look(|contents| contents.paused.contains(&self.group));
+        self.paused
+            .send_if_modified(|now| std::mem::replace(now, paused) != paused);
     }
 }
 

@@ -31,9 +31,18 @@ impl State {
                     pending: subscription.pending(),
                     oldest: oldest.map(|stored| stored.stored_at),
                     dropped: subscription.dropped(),
+                    paused: *subscription.paused.borrow(),
                 })
             })
             .collect()
+    }
+
+    fn set_paused(&self, id: &SubscriptionId, paused: bool) -> Result<()> {
+        let key = self.durable.get(id).ok_or_else(|| no_subscription(id))?;
+        if let Some(subscription) = self.subscriptions.get(*key) {
+            subscription.paused.send_replace(paused);
+        }
+        Ok(())
     }
 
     /// The durable subscription, when it may be changed.
@@ -116,6 +125,14 @@ impl Admin for MemoryBus {
         drop(state);
         self.connection().space.note_idle();
         Ok(())
+    }
+
+    async fn pause(&self, subscription: &SubscriptionId) -> Result<()> {
+        self.enter()?.set_paused(subscription, true)
+    }
+
+    async fn resume(&self, subscription: &SubscriptionId) -> Result<()> {
+        self.enter()?.set_paused(subscription, false)
     }
 
     async fn health(&self) -> Health {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bus_api::{Inbound, Inflow, Provision, Receiver, Result, Scope, SubscriptionSpec};
+use bus_api::{Inbound, Inflow, Paused, Provision, Receiver, Result, Scope, SubscriptionSpec};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -59,7 +59,9 @@ pub(crate) fn subscribe(
         None => state.create(None, &spec.pattern, &spec.start)?,
     };
     let state = &mut *state;
+    let mut paused = Paused::never();
     if let Some(subscription) = state.subscriptions.get_mut(key) {
+        paused = Paused::follow(&subscription.paused);
         let member = Member {
             id,
             connection: connection.id,
@@ -82,6 +84,7 @@ pub(crate) fn subscribe(
         receiver: Box::new(MemoryReceiver(Arc::clone(&membership))),
         settler: Arc::new(MemorySettler(membership)),
         lease: spec.lease,
+        paused,
     })
 }
 

@@ -12,9 +12,9 @@ use crate::bus::NatsBus;
 use crate::core::Core;
 use crate::error::{error, invalid_argument, no_subscription};
 use crate::presence::Member;
-use crate::registry::Known;
+use crate::registry::{Known, SubRecord};
 use crate::start::{self, StoredStart};
-use crate::subscribe::{anew, ensure_consumer};
+use crate::subscribe::{TRIES, anew, ensure_consumer};
 use crate::{health, retention};
 
 /// What there is to know of every durable subscription.
@@ -50,6 +50,7 @@ async fn info(core: &Core, id: SubscriptionId, known: &Known) -> Result<Subscrip
         pending,
         oldest,
         dropped: known.record.dropped,
+        paused: known.record.paused,
     })
 }
 
@@ -70,15 +71,19 @@ async fn oldest(
     Ok(stored.map(|stored| stored.stored_at()))
 }
 
+/// The record of a subscription.
+async fn known(core: &Core, id: &SubscriptionId) -> Result<Known> {
+    core.ready().await?;
+    let known = core.load(&id.broker_name()).await?;
+    known
+        .filter(|known| !known.record.deleted)
+        .ok_or_else(|| no_subscription(id))
+}
+
 /// The record of a subscription that may be changed.
 async fn changeable(core: &Core, id: &SubscriptionId, force: bool) -> Result<Known> {
-    core.ready().await?;
+    let known = known(core, id).await?;
     let sub = id.broker_name();
-    let known = core
-        .load(&sub)
-        .await?
-        .filter(|known| !known.record.deleted)
-        .ok_or_else(|| no_subscription(id))?;
     let members = core.members(&sub).await?;
     if !force && members.iter().any(Member::is_live) {
         return Err(
@@ -101,11 +106,7 @@ async fn replace(core: &Core, id: &SubscriptionId, known: Known, change: Change)
     };
     let stored = core.store(&id.broker_name(), record, known.revision).await;
     stored.map_err(|failed| match failed.kind() {
-        bus_api::ErrorKind::Fenced => error(
-            bus_api::ErrorKind::Unavailable,
-            "someone else changed the subscription at the same time; try again",
-        )
-        .with("subscription", id),
+        bus_api::ErrorKind::Fenced => contended(id),
         _ => failed,
     })
 }
@@ -113,6 +114,31 @@ async fn replace(core: &Core, id: &SubscriptionId, known: Known, change: Change)
 enum Change {
     Start(StoredStart, std::sync::Arc<str>),
     Delete,
+}
+
+/// Pauses a subscription or lets it go on.
+async fn set_paused(core: &Core, id: &SubscriptionId, paused: bool) -> Result<()> {
+    for _ in 0..TRIES {
+        let Known { record, revision } = known(core, id).await?;
+        if record.paused == paused {
+            return Ok(());
+        }
+        let record = SubRecord { paused, ..record };
+        match core.store(&id.broker_name(), record, revision).await {
+            // A member or the keeper of retention was faster: whatever it wrote stays.
+            Err(failed) if failed.kind() == bus_api::ErrorKind::Fenced => {}
+            stored => return stored.map(drop),
+        }
+    }
+    Err(contended(id))
+}
+
+fn contended(id: &SubscriptionId) -> bus_api::Error {
+    error(
+        bus_api::ErrorKind::Unavailable,
+        "someone else changed the subscription at the same time; try again",
+    )
+    .with("subscription", id)
 }
 
 #[async_trait]
@@ -183,6 +209,14 @@ impl Admin for NatsBus {
         retention::forget_records(core, &sub, before.era).await?;
         let question = json!({"filter": core.keys.active(&sub)});
         core.purge(&core.keys.books(), &question).await.map(drop)
+    }
+
+    async fn pause(&self, subscription: &SubscriptionId) -> Result<()> {
+        set_paused(&self.core, subscription, true).await
+    }
+
+    async fn resume(&self, subscription: &SubscriptionId) -> Result<()> {
+        set_paused(&self.core, subscription, false).await
     }
 
     async fn health(&self) -> Health {

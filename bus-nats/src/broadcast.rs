@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bus_api::adapter::{Backoff, BroadcastSettler, Leave, Leaving};
-use bus_api::{Delivery, Inbound, Inflow, Pattern, Receipt, Receiver, Result, SubscriptionSpec};
+use bus_api::{
+    Delivery, Inbound, Inflow, Pattern, Paused, Receipt, Receiver, Result, SubscriptionSpec,
+};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -103,6 +105,7 @@ pub(crate) async fn subscribe(
         receiver: Box::new(BroadcastReceiver(Arc::clone(&guard))),
         settler: Arc::new(BroadcastSettler::new(guard)),
         lease: spec.lease,
+        paused: Paused::never(),
     })
 }
 

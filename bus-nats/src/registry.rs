@@ -40,6 +40,9 @@ pub(crate) struct SubRecord {
     pub(crate) deleted: bool,
     /// Messages that retention dropped before they were settled.
     pub(crate) dropped: u64,
+    /// An operator has paused it.
+    #[serde(default)]
+    pub(crate) paused: bool,
 }
 
 impl SubRecord {
@@ -229,6 +232,7 @@ mod tests {
             lease_millis: 30_000,
             deleted: false,
             dropped: 0,
+            paused: false,
         };
         let mut stored = record.encode().to_vec();
         assert_eq!(SubRecord::decode(&stored).unwrap(), record);

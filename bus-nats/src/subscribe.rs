@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bus_api::adapter::{Backoff, Leave, Leaving};
 use bus_api::{
-    Inbound, Inflow, Order, Provision, Receiver, Result, SubscriptionId, SubscriptionSpec,
+    Inbound, Inflow, Order, Paused, Provision, Receiver, Result, SubscriptionId, SubscriptionSpec,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -27,8 +27,10 @@ use crate::start::{self, StoredStart};
 
 /// The shortest lease.
 pub(crate) const MIN_LEASE: Duration = Duration::from_millis(100);
+/// How often a member looks whether its subscription is paused.
+const LOOK: Duration = Duration::from_secs(1);
 /// How often a race with other members is tried.
-const TRIES: usize = 16;
+pub(crate) const TRIES: usize = 16;
 
 /// One live participant of a durable subscription.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub(crate) struct Handle {
     /// An ordered member may settle until then; none while another one is active.
     active_until: Mutex<Option<Instant>>,
     doubted: AtomicBool,
+    /// An operator has paused the subscription.
+    paused: watch::Sender<bool>,
     pub(crate) leaving: watch::Sender<bool>,
     /// Set when the driver has left, with what came of it.
     pub(crate) left: watch::Sender<Option<Result<()>>>,
@@ -88,6 +92,16 @@ impl Handle {
             .active_until
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    /// Whether the subscription is paused, as its record says now.
+    fn learn(&self, paused: bool) {
+        self.record
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .paused = paused;
+        self.paused
+            .send_if_modified(|now| std::mem::replace(now, paused) != paused);
     }
 
     /// The consumer may be gone: the driver looks.
@@ -156,6 +170,7 @@ pub(crate) async fn subscribe(
         member: uuid::Uuid::new_v4().simple().to_string(),
         ordered: spec.order == Order::PerKey,
         lease,
+        paused: watch::Sender::new(record.paused),
         record: Mutex::new(record),
         active_until: Mutex::new(None),
         doubted: AtomicBool::new(false),
@@ -164,13 +179,31 @@ pub(crate) async fn subscribe(
     });
     leaving.add(&handle);
     let membership = Arc::new(Membership(Arc::clone(&handle)));
-    let driver = Driver::join(handle).await?;
+    let paused = Paused::follow(&handle.paused);
+    let driver = Driver::join(Arc::clone(&handle)).await?;
     core.life.spawn(driver.run());
+    core.life.spawn(look_for_pause(handle));
     Ok(Inbound {
         receiver: Box::new(NatsReceiver(Arc::clone(&membership))),
         settler: Arc::new(NatsSettler(membership)),
         lease,
+        paused,
     })
+}
+
+/// Looks again and again whether the subscription is paused, until the member has left.
+async fn look_for_pause(handle: Arc<Handle>) {
+    let mut left = handle.left.subscribe();
+    loop {
+        tokio::select! {
+            _ = left.wait_for(Option::is_some) => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        // What cannot be read is read the next time.
+        if let Ok(Some(known)) = handle.core.load(&handle.sub).await {
+            handle.learn(known.record.paused && !known.record.deleted);
+        }
+    }
 }
 
 /// Finds or creates the subscription; while the servers elect leaders, again.
@@ -235,6 +268,7 @@ async fn join(core: &Arc<Core>, id: &SubscriptionId, spec: &SubscriptionSpec) ->
                     lease_millis: u64::try_from(spec.lease.as_millis()).unwrap_or(u64::MAX),
                     deleted: false,
                     dropped: 0,
+                    paused: false,
                 };
                 core.store(&sub, record, revision).await
             }

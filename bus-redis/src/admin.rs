@@ -13,15 +13,14 @@ use crate::bus::RedisBus;
 use crate::core::Core;
 use crate::dead_letters::roots;
 use crate::error::{invalid_argument, no_subscription, senseless};
+use crate::keys::{self, NO_ROOT};
 use crate::script::{self, LAG, RESET};
 use crate::start::{self, StoredStart, SubRecord};
-use crate::subscribe::{load, store};
+use crate::subscribe::{load, set_paused, store};
 use crate::value::{Take, offset};
 use crate::{health, link, wire};
 
 const WHAT: &str = "looking at subscriptions";
-/// The pseudo root of members without a fixed root.
-const NO_ROOT: &str = "~";
 /// Streams of one call.
 const STREAMS: usize = 256;
 
@@ -155,6 +154,9 @@ async fn info(
             count => dropped += count.int(WHAT)?,
         }
     }
+    let paused = core.keys.subscription(keys::home(&id.pattern), &sub).paused;
+    let command = redis::cmd("EXISTS").arg(paused).take();
+    let paused = core.control.run(&command).await?.int(WHAT)? == 1;
     let number = |number: i64| u64::try_from(number).unwrap_or(0);
     Ok(SubscriptionInfo {
         id,
@@ -163,6 +165,7 @@ async fn info(
         pending: number(pending),
         oldest: oldest.map(wire::stored_at),
         dropped: number(dropped),
+        paused,
     })
 }
 
@@ -176,13 +179,18 @@ pub(crate) async fn infos(core: &Core) -> Result<Vec<SubscriptionInfo>> {
     Ok(found)
 }
 
+/// The record of a subscription.
+async fn known(core: &Core, id: &SubscriptionId) -> Result<SubRecord> {
+    load(core, &id.broker_name())
+        .await?
+        .filter(|record| !record.deleted)
+        .ok_or_else(|| no_subscription(id))
+}
+
 /// The record of a subscription that may be changed.
 async fn changeable(core: &Core, id: &SubscriptionId, force: bool) -> Result<SubRecord> {
     let sub = id.broker_name();
-    let record = load(core, &sub)
-        .await?
-        .filter(|record| !record.deleted)
-        .ok_or_else(|| no_subscription(id))?;
+    let record = known(core, id).await?;
     let topics = topics(core).await?;
     if !force
         && !members(core, &sub, &roots_of(id, &topics))
@@ -272,7 +280,18 @@ impl Admin for RedisBus {
             ..record
         };
         store(core, &subscription.broker_name(), &record).await?;
+        set_paused(core, subscription, false).await?;
         sweep(core, subscription, None).await
+    }
+
+    async fn pause(&self, subscription: &SubscriptionId) -> Result<()> {
+        known(&self.core, subscription).await?;
+        set_paused(&self.core, subscription, true).await
+    }
+
+    async fn resume(&self, subscription: &SubscriptionId) -> Result<()> {
+        known(&self.core, subscription).await?;
+        set_paused(&self.core, subscription, false).await
     }
 
     async fn health(&self) -> Health {

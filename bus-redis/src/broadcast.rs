@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use bus_api::adapter::{Backoff, BroadcastSettler, Leave, Leaving};
 use bus_api::cloudevents::Extent;
 use bus_api::{
-    Delivery, Inbound, Inflow, Offset, Pattern, Receipt, Receiver, Result, SubscriptionSpec, Topic,
+    Delivery, Inbound, Inflow, Offset, Pattern, Paused, Receipt, Receiver, Result,
+    SubscriptionSpec, Topic,
 };
 use redis::Pipeline;
 use tokio::sync::watch;
@@ -117,6 +118,7 @@ pub(crate) async fn subscribe(
         receiver: Box::new(BroadcastReceiver(Arc::clone(&guard))),
         settler: Arc::new(BroadcastSettler::new(guard)),
         lease: spec.lease,
+        paused: Paused::never(),
     })
 }
 

@@ -1,11 +1,19 @@
 //! Names of keys; `docs/wire/redis.md` is the table of them.
 
-use bus_api::{Group, Namespace, Topic};
+use bus_api::{Group, Namespace, Pattern, Topic};
 
 /// The consumer that holds what waits for its time.
 pub(crate) const PARKED: &str = "~parked";
 /// The consumer that all members of an ordered subscription share.
 pub(crate) const ONE: &str = "~one";
+
+/// The pseudo root of members without a fixed root.
+pub(crate) const NO_ROOT: &str = "~";
+
+/// The root on which every member of a pattern has its lease.
+pub(crate) fn home(pattern: &Pattern) -> &str {
+    pattern.root().unwrap_or(NO_ROOT)
+}
 
 /// Makes the names of one namespace. `~` is not a legal token, so that its slot is no topic's.
 #[derive(Clone, Debug)]
@@ -21,6 +29,7 @@ pub(crate) struct SubKeys {
     pub(crate) dead: String,
     pub(crate) park: String,
     pub(crate) records: String,
+    pub(crate) paused: String,
 }
 
 impl Keys {
@@ -96,6 +105,7 @@ impl Keys {
             dead: self.at(root, "x", sub),
             park: self.at(root, "p", sub),
             records: self.at(root, "r", sub),
+            paused: self.at(root, "z", sub),
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bus_api::adapter::{Leave, Leaving};
 use bus_api::{
-    Inbound, Inflow, Order, Provision, Receiver, Result, Scope, SubscriptionId, SubscriptionSpec,
-    Topic,
+    Inbound, Inflow, Order, Paused, Provision, Receiver, Result, Scope, SubscriptionId,
+    SubscriptionSpec, Topic,
 };
 use redis::{Pipeline, Value};
 use tokio::sync::watch;
@@ -26,6 +26,8 @@ use crate::start::{self, StoredStart, SubRecord};
 use crate::value::Take;
 use crate::{broadcast, keys};
 
+/// What lies under the key of a paused subscription: the version of that record, which says no more.
+const PAUSED: u8 = 1;
 /// The shortest lease.
 pub(crate) const MIN_LEASE: Duration = Duration::from_millis(100);
 
@@ -39,6 +41,8 @@ pub(crate) struct Handle {
     pub(crate) sub: String,
     pub(crate) ordered: bool,
     pub(crate) lease: Duration,
+    /// An operator has paused the subscription.
+    pub(crate) paused: watch::Sender<bool>,
     identity: Mutex<(Arc<str>, u64)>,
     pub(crate) inbox: Inbox,
     pub(crate) leaving: watch::Sender<bool>,
@@ -134,6 +138,7 @@ pub(crate) async fn subscribe(
         id,
         ordered: spec.order == Order::PerKey,
         lease: spec.lease,
+        paused: watch::Sender::new(false),
         identity: Mutex::new((new_name(), 0)),
         inbox: Inbox::new(spec.pattern.clone()),
         leaving: watch::Sender::new(false),
@@ -145,11 +150,13 @@ pub(crate) async fn subscribe(
     let membership = Arc::new(Membership(Arc::clone(&handle)));
     let mut driver = Driver::new(Arc::clone(&handle), record);
     driver.join().await?;
+    let paused = Paused::follow(&membership.0.paused);
     core.life.spawn(driver.run());
     Ok(Inbound {
         receiver: Box::new(RedisReceiver(Arc::clone(&membership))),
         settler: Arc::new(RedisSettler(membership)),
         lease: spec.lease,
+        paused,
     })
 }
 
@@ -173,6 +180,27 @@ pub(crate) async fn store(core: &Core, sub: &str, record: &SubRecord) -> Result<
         .arg(record.encode())
         .take();
     core.control.run(&command).await.map(drop)
+}
+
+/// Pauses a subscription or lets it go on: a key on the root where all its members have a lease, and a hint.
+pub(crate) async fn set_paused(core: &Core, id: &SubscriptionId, paused: bool) -> Result<()> {
+    let (root, sub) = (keys::home(&id.pattern), id.broker_name());
+    let key = core.keys.subscription(root, &sub).paused;
+    let mut pipeline = Pipeline::new();
+    if paused {
+        pipeline.cmd("SET").arg(key).arg(PAUSED);
+    } else {
+        pipeline.cmd("DEL").arg(key);
+    }
+    let hint = format!("m {sub}");
+    pipeline
+        .cmd("PUBLISH")
+        .arg(core.keys.channel(root))
+        .arg(hint);
+    for reply in core.control.run_all(&pipeline).await? {
+        link::ok(reply)?;
+    }
+    Ok(())
 }
 
 /// Finds or creates the subscription, with groups on every topic that is there.

@@ -1,4 +1,4 @@
-//! Durable subscriptions: listed, moved, deleted.
+//! Durable subscriptions: listed, moved, paused, deleted.
 
 use std::sync::Arc;
 
@@ -83,5 +83,25 @@ impl Subscriptions {
     pub async fn delete(&self, id: &SubscriptionId) -> Result<()> {
         self.core.check_open()?;
         self.core.bus.admin().delete(id, self.force).await
+    }
+
+    /// Pauses one: within 2 s its members, live or joining later, in any process, are handed nothing more.
+    /// What handlers have is finished and settled; nothing is lost and no attempt is counted. It stays paused,
+    /// also over restarts, until it is [resumed](Self::resume) or deleted. Pausing twice is fine.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub async fn pause(&self, id: &SubscriptionId) -> Result<()> {
+        self.core.check_open()?;
+        self.core.bus.admin().pause(id).await
+    }
+
+    /// Lets a paused one go on, within 2 s. One that is not paused is left as it is.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub async fn resume(&self, id: &SubscriptionId) -> Result<()> {
+        self.core.check_open()?;
+        self.core.bus.admin().resume(id).await
     }
 }

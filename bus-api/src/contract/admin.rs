@@ -35,6 +35,20 @@ pub trait Admin: Send + Sync {
     /// As [`reset`](Self::reset).
     async fn delete(&self, subscription: &SubscriptionId, force: bool) -> Result<()>;
 
+    /// Pauses a durable subscription: within 2 s its members, live or joining later, in any process, are handed
+    /// nothing. What they have is settled as ever. It outlives members, restarts and resets; a deletion ends it.
+    /// Idempotent.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    async fn pause(&self, subscription: &SubscriptionId) -> Result<()>;
+
+    /// Lets a paused subscription go on, within 2 s. Idempotent.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    async fn resume(&self, subscription: &SubscriptionId) -> Result<()>;
+
     /// Checks the transport and says what was verified.
     async fn health(&self) -> Health;
 }
@@ -63,6 +77,8 @@ pub struct SubscriptionInfo {
     pub oldest: Option<SystemTime>,
     /// Messages that retention dropped before they were settled.
     pub dropped: u64,
+    /// An operator has paused it.
+    pub paused: bool,
 }
 
 /// How well the transport is.

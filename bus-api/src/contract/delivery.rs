@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::contract::attempt::AttemptRecord;
 use crate::contract::dead_letter::DeadLetter;
 use crate::contract::message::Message;
+use crate::contract::paused::Paused;
 use crate::contract::position::Position;
 use crate::error::Result;
 
@@ -82,6 +83,9 @@ pub struct Inbound {
     /// The lease in force: of a durable subscription the one that was stored when it was created may
     /// win over the one that was asked for.
     pub lease: Duration,
+    /// Whether the subscription is paused: known before the first delivery, kept up to date while the member
+    /// lives.
+    pub paused: Paused,
 }
 
 impl fmt::Debug for Inbound {

@@ -11,12 +11,12 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::outbox::{Batch, Sendable};
-use super::sending::{AGAIN, Answer, send};
+use super::sending::{AGAIN, Answer, pausing, send};
 use super::shared::Shared;
 use super::state::{Closing, Demand};
 use super::table::Slot;
 use crate::client::Participant;
-use crate::contract::{AttemptRecord, Receipt, Settlement};
+use crate::contract::{AttemptRecord, Paused, Receipt, Settlement};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Batches that are on their way at the same time.
@@ -37,8 +37,12 @@ pub(super) struct Farewell {
 }
 
 /// Keeps a member until it has left. `participant` says when the whole bus drains.
-pub(super) async fn keep(shared: Arc<Shared>, participant: Participant) -> Farewell {
-    let mut keeper = Keeper::new(shared, participant);
+pub(super) async fn keep(
+    shared: Arc<Shared>,
+    paused: Paused,
+    participant: Participant,
+) -> Farewell {
+    let mut keeper = Keeper::new(shared, paused, participant);
     keeper.run().await;
     keeper.leave().await
 }
@@ -73,7 +77,7 @@ enum Task {
 }
 
 impl Keeper {
-    fn new(shared: Arc<Shared>, mut participant: Participant) -> Self {
+    fn new(shared: Arc<Shared>, paused: Paused, mut participant: Participant) -> Self {
         let now = Instant::now();
         let jobs = FuturesUnordered::<BoxFuture<'static, Answer>>::new();
         // Among the jobs it is looked at when it changes, not whenever something is settled.
@@ -81,6 +85,7 @@ impl Keeper {
             participant.draining().await;
             Answer::Draining(participant)
         }));
+        jobs.push(Box::pin(pausing(paused)));
         Self {
             shared,
             jobs,
@@ -177,6 +182,10 @@ impl Keeper {
             } => self.settled(&slots, kept, tries, results),
             Answer::Marked { batch, results } => self.marked(batch, results),
             Answer::Extended { receipts, results } => self.extended(&receipts, results),
+            Answer::Pausing(paused, now) => {
+                self.shared.halt(now);
+                self.jobs.push(Box::pin(pausing(paused)));
+            }
             Answer::Draining(participant) => {
                 // What is held may still be settled; the stream ends, also when nobody reads it.
                 self.participant = Some(participant);

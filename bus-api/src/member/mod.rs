@@ -78,8 +78,9 @@ impl Member {
         check(core, &options)?;
         let participant = core.enter()?;
         let inbound = core.bus.subscribe(options.spec.clone()).await?;
+        let paused = inbound.paused.clone();
         let shared = Arc::new(Shared::new(options, inbound, core));
-        let keeper = tokio::spawn(keeper::keep(Arc::clone(&shared), participant));
+        let keeper = tokio::spawn(keeper::keep(Arc::clone(&shared), paused, participant));
         Ok(Self {
             shared,
             keeper: Some(keeper),
@@ -145,7 +146,8 @@ impl Member {
                     over = true;
                 }
                 Poll::Pending if self.out.is_empty() => return Poll::Pending,
-                Poll::Pending if linger.is_zero() => over = true,
+                // While it is paused no more is added.
+                Poll::Pending if linger.is_zero() || self.shared.lock().halted => over = true,
                 Poll::Pending => {
                     let sleep = self
                         .linger
@@ -194,7 +196,8 @@ impl Member {
                 }
                 let before = self.out.len();
                 let followers = batch && self.shared.followers;
-                state.flow.take(max, followers, |entry| {
+                let most = if state.halted { 0 } else { max };
+                state.flow.take(most, followers, |entry| {
                     if entry.mark || !self.staged.is_empty() {
                         self.staged.push(entry);
                     } else {

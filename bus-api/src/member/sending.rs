@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use super::outbox::{Batch, Sendable};
 use super::table::Slot;
 use crate::client::{Backoff, Participant};
-use crate::contract::{AttemptRecord, Receipt, Settlement, Settler};
+use crate::contract::{AttemptRecord, Paused, Receipt, Settlement, Settler};
 use crate::error::Result;
 
 /// Before something that failed is sent again.
@@ -34,6 +34,8 @@ pub(super) enum Answer {
         receipts: Vec<Receipt>,
         results: Vec<Result<()>>,
     },
+    /// The subscription was paused (`true`) or goes on.
+    Pausing(Paused, bool),
     /// Not the adapter's: the bus is being closed.
     Draining(Participant),
 }
@@ -66,4 +68,10 @@ pub(super) fn send(settler: Arc<dyn Settler>, batch: Sendable) -> BoxFuture<'sta
             Answer::Marked { batch, results }
         }),
     }
+}
+
+/// Waits for an operator to pause the subscription, or to let it go on.
+pub(super) async fn pausing(mut paused: Paused) -> Answer {
+    let now = paused.changed().await;
+    Answer::Pausing(paused, now)
 }

@@ -46,13 +46,15 @@ impl Shared {
             .as_ref()
             .map_or(crate::telemetry::BROADCAST_LABEL, |id| id.group.as_str());
         let meters = Meters::new(core, group);
+        let mut state = State::new(
+            subscription.is_some(),
+            options.spec.max_in_flight,
+            options.quarantine,
+            meters.in_flight.clone(),
+        );
+        state.halted = inbound.paused.now();
         Self {
-            state: Mutex::new(State::new(
-                subscription.is_some(),
-                options.spec.max_in_flight,
-                options.quarantine,
-                meters.in_flight.clone(),
-            )),
+            state: Mutex::new(state),
             fetch: Mutex::new(Fetch::new(inbound.receiver)),
             settler: inbound.settler,
             lease: inbound.lease,
@@ -130,6 +132,23 @@ impl Shared {
     /// Pauses fetching: what is fetched already is still handed out.
     pub(super) fn pause(&self) {
         self.lock().set_paused(true);
+        self.give_up_fetching();
+    }
+
+    /// The subscription is paused or goes on, for all its members: while it is paused, what is fetched already
+    /// stays here.
+    pub(super) fn halt(&self, halted: bool) {
+        self.lock().set_halted(halted);
+        if halted {
+            self.give_up_fetching();
+        }
+        tracing::info!(
+            target: "bus", group = self.meters.group(), paused = halted,
+            "the subscription was paused or resumed"
+        );
+    }
+
+    fn give_up_fetching(&self) {
         let outcome = lock(&self.fetch).stop();
         if let Some(outcome) = outcome {
             self.received(outcome);

@@ -31,7 +31,10 @@ pub(super) struct State {
     outstanding: usize,
     /// Of these, handed over.
     handed: usize,
+    /// The user or the breaker holds fetching back.
     paused: bool,
+    /// An operator has paused the subscription: nothing is handed out, whatever was fetched.
+    pub(super) halted: bool,
     /// Nothing is fetched any more.
     pub(super) stopped: bool,
     pub(super) closing: Closing,
@@ -96,6 +99,7 @@ impl State {
             outstanding: 0,
             handed: 0,
             paused: false,
+            halted: false,
             stopped: false,
             closing: Closing::No,
             closed: false,
@@ -147,12 +151,24 @@ impl State {
         self.wake_consumer();
     }
 
+    pub(super) fn set_halted(&mut self, halted: bool) {
+        self.halted = halted;
+        self.wake_consumer();
+    }
+
     /// How much may be fetched now.
     pub(super) fn demand(&mut self) -> Demand {
         let free = self.max_in_flight.saturating_sub(self.outstanding);
         let room = MAX_UNCONFIRMED.saturating_sub(self.outbox.unconfirmed());
         let open = free.min(room);
-        if self.stopped || self.paused || open == 0 {
+        if self.stopped || self.paused {
+            return Demand::Nothing;
+        }
+        if self.halted {
+            // It may be deleted meanwhile, or what is held may go to another member.
+            return Demand::Up(0);
+        }
+        if open == 0 {
             return Demand::Nothing;
         }
         // A round trip per message is slow on every broker: a few permits are worth it only when
@@ -258,6 +274,7 @@ impl State {
     /// Wakes the consumer when there may be something for it now.
     fn advanced(&mut self) {
         if self.consumer.is_some()
+            && !self.halted
             && (self.flow.is_ready() || (self.max_in_flight > self.outstanding && !self.paused))
         {
             self.wake_consumer();

@@ -302,6 +302,14 @@ impl Admin for Fake {
         Err(Error::new(ErrorKind::NotFound, format!("{id} {force}")))
     }
 
+    async fn pause(&self, id: &SubscriptionId) -> Result<()> {
+        Err(Error::new(ErrorKind::NotFound, id.to_string()))
+    }
+
+    async fn resume(&self, id: &SubscriptionId) -> Result<()> {
+        Err(Error::new(ErrorKind::NotFound, id.to_string()))
+    }
+
     async fn health(&self) -> Health {
         Health {
             status: HealthStatus::Up,

@@ -2,6 +2,7 @@
 
 mod change;
 mod list;
+mod pause;
 mod reset;
 mod rm;
 mod show;
@@ -23,6 +24,8 @@ pub(crate) enum Groups {
     Show(show::Show),
     Reset(reset::Reset),
     Rm(rm::Rm),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
 }
 
 impl Groups {
@@ -32,6 +35,8 @@ impl Groups {
             Self::Show(command) => command.run(bus, output).await,
             Self::Reset(command) => command.run(bus, output).await,
             Self::Rm(command) => command.run(bus, output).await,
+            Self::Pause(command) => command.run(bus, output).await,
+            Self::Resume(command) => command.run(bus, output).await,
         }
     }
 }
@@ -51,6 +56,7 @@ fn state(info: &SubscriptionInfo) -> &'static str {
         .and_then(|oldest| oldest.elapsed().ok())
         .is_some_and(|waited| waited > LONG);
     match (info.members, info.lag) {
+        _ if info.paused => "paused",
         (0, 0) => "unused",
         (0, _) => "unattended",
         _ if waits_long => "stalled",
@@ -82,6 +88,7 @@ fn value(info: &SubscriptionInfo) -> Value {
         "pending": info.pending,
         "oldest": info.oldest.map(when::text),
         "dropped": info.dropped,
+        "paused": info.paused,
     })
 }
 

@@ -71,6 +71,41 @@ async fn a_group_with_members_is_changed_by_force_only() {
 }
 
 #[tokio::test]
+async fn a_paused_group_hands_out_nothing_until_it_goes_on() {
+    let scene = Scene::new().await;
+    let place = &scene.place;
+    let bus = bus::connect(&scene.url).await.unwrap();
+    let mut member = bus.subscribe::<bus::Raw>("g").pattern("a.>").await.unwrap();
+    let other = bus.subscribe::<bus::Raw>("g").pattern("b").await.unwrap();
+    let said = place.ok(&["groups", "pause", "g", "a.>", "--json"]).await;
+    assert_eq!(
+        said,
+        "{\"group\":\"g\",\"paused\":true,\"pattern\":\"a.>\"}\n"
+    );
+    let table = place.ok(&["groups", "list"]).await;
+    let states: Vec<&str> = table
+        .lines()
+        .skip(1)
+        .filter_map(|row| row.split_whitespace().nth(2))
+        .collect();
+    assert_eq!(states, ["paused", "active"], "{table}");
+    // The member's process has had its time to hear of it.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    place.ok(&["pub", "a.b", "x"]).await;
+    let quiet = tokio::time::timeout(std::time::Duration::from_millis(500), member.next()).await;
+    assert!(quiet.is_err(), "a paused member was handed something");
+    assert_eq!(
+        place.ok(&["groups", "resume", "g"]).await,
+        "g on a.> resumed\ng on b resumed\n"
+    );
+    let next = tokio::time::timeout(std::time::Duration::from_secs(20), member.next()).await;
+    next.unwrap().unwrap().unwrap().ack().await.unwrap();
+    let unknown = place.run(&["groups", "pause", "nobody"]).await;
+    assert_eq!(unknown.code, Some(6), "{unknown:?}");
+    drop(other);
+}
+
+#[tokio::test]
 async fn topics_are_listed_and_added() {
     let scene = Scene::new().await;
     scene.place.ok(&["topics", "add", "foreign.log"]).await;

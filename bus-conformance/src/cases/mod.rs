@@ -20,6 +20,7 @@ mod lost;
 mod nacks;
 mod namespaces;
 mod order;
+mod pausing;
 mod payloads;
 mod publish;
 mod redrive;
@@ -62,6 +63,7 @@ pub(crate) fn all() -> Vec<Case> {
         nacks::cases(),
         namespaces::cases(),
         order::cases(),
+        pausing::cases(),
         payloads::cases(),
         publish::cases(),
         redrive::cases(),

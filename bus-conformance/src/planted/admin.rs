@@ -1,9 +1,11 @@
 //! Bugs of operations, retention and the life of a connection.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bus_api::{
-    Admin, Bus, Capabilities, Error, ErrorKind, Health, HealthStatus, Result, Start,
-    SubscriptionId, SubscriptionInfo,
+    Admin, Bus, Capabilities, Error, ErrorKind, Health, HealthStatus, Inbound, Paused, Result,
+    Start, SubscriptionId, SubscriptionInfo, SubscriptionSpec,
 };
 use tokio::time::Instant;
 
@@ -31,6 +33,26 @@ pub(crate) fn plants() -> Vec<Plant> {
             ListsNothing,
             "lists no subscriptions",
             "s8_durable_subscriptions_are_listed"
+        ),
+        plant!(
+            PauseIgnored,
+            "ignores a pause",
+            "s9_a_paused_subscription_hands_out_nothing"
+        ),
+        plant!(
+            PauseForgotten,
+            "tells no member that joins of a pause",
+            "s9_a_member_that_joins_later_is_paused"
+        ),
+        plant!(
+            PausedForGood,
+            "does not let a paused subscription go on",
+            "s9_a_paused_subscription_hands_out_nothing"
+        ),
+        plant!(
+            PauseUnlisted,
+            "does not list a pause",
+            "s9_a_pause_is_listed_and_kept_until_it_ends"
         ),
         plant!(NoLag, "reports no lag", "l5_the_lag_is_true"),
         plant!(
@@ -93,6 +115,39 @@ impl Bug for ResetUnderMembers {
 }
 
 #[derive(Debug, Default)]
+struct PauseIgnored;
+
+#[async_trait]
+impl Bug for PauseIgnored {
+    async fn pause(&self, _: &dyn Admin, _: &SubscriptionId) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+struct PauseForgotten;
+
+#[async_trait]
+impl Bug for PauseForgotten {
+    async fn subscribe(&self, bus: &Arc<dyn Bus>, spec: SubscriptionSpec) -> Result<Inbound> {
+        Ok(Inbound {
+            paused: Paused::never(),
+            ..bus.subscribe(spec).await?
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct PausedForGood;
+
+#[async_trait]
+impl Bug for PausedForGood {
+    async fn resume(&self, _: &dyn Admin, _: &SubscriptionId) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
 struct DeleteIgnored;
 
 #[async_trait]
@@ -140,6 +195,10 @@ changes_infos!(NoLag, |info| {
 });
 changes_infos!(HidesDropped, |info| {
     info.dropped = 0;
+});
+
+changes_infos!(PauseUnlisted, |info| {
+    info.paused = false;
 });
 
 #[derive(Debug, Default)]

@@ -136,6 +136,14 @@ pub(crate) trait Bug: Debug + Send + Sync + 'static {
         admin.delete(id, force).await
     }
 
+    async fn pause(&self, admin: &dyn Admin, id: &SubscriptionId) -> Result<()> {
+        admin.pause(id).await
+    }
+
+    async fn resume(&self, admin: &dyn Admin, id: &SubscriptionId) -> Result<()> {
+        admin.resume(id).await
+    }
+
     async fn health(&self, admin: &dyn Admin) -> Health {
         admin.health().await
     }

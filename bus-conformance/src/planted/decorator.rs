@@ -59,6 +59,7 @@ impl Bus for Planted {
             receiver: Box::new(receiver),
             settler: Arc::new(settler),
             lease: inbound.lease,
+            paused: inbound.paused,
         })
     }
 
@@ -153,6 +154,14 @@ impl Admin for Planted {
         self.bug
             .delete(self.inner.admin(), subscription, force)
             .await
+    }
+
+    async fn pause(&self, subscription: &SubscriptionId) -> Result<()> {
+        self.bug.pause(self.inner.admin(), subscription).await
+    }
+
+    async fn resume(&self, subscription: &SubscriptionId) -> Result<()> {
+        self.bug.resume(self.inner.admin(), subscription).await
     }
 
     async fn health(&self) -> Health {

@@ -45,6 +45,16 @@ impl Client {
         admin.delete(&want.id()?, force).await
     }
 
+    /// Pauses a durable subscription.
+    pub(crate) async fn pause(&self, want: &Want) -> Result<()> {
+        self.connection.bus.admin().pause(&want.id()?).await
+    }
+
+    /// Lets a paused subscription go on.
+    pub(crate) async fn resume(&self, want: &Want) -> Result<()> {
+        self.connection.bus.admin().resume(&want.id()?).await
+    }
+
     /// Waits as long as the transport declares that a confirmed ack may still be lost with the broker (A1).
     pub(crate) async fn until_durable(&self) {
         if let AckDurability::Flushed(bound) = self.capabilities().ack_durability {

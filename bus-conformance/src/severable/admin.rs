@@ -54,6 +54,14 @@ impl Admin for SeverableAdmin {
         self.admin().await?.delete(subscription, force).await
     }
 
+    async fn pause(&self, subscription: &SubscriptionId) -> Result<()> {
+        self.admin().await?.pause(subscription).await
+    }
+
+    async fn resume(&self, subscription: &SubscriptionId) -> Result<()> {
+        self.admin().await?.resume(subscription).await
+    }
+
     async fn health(&self) -> Health {
         match self.admin().await {
             Ok(admin) => admin.health().await,

@@ -22,6 +22,7 @@ pub(super) fn wrap(inbound: Inbound, link: &Link) -> Inbound {
             link: link.clone(),
         }),
         lease: inbound.lease,
+        paused: inbound.paused,
     }
 }
 

@@ -82,6 +82,8 @@ pub(crate) struct Shared {
     todo: Mutex<Todo>,
     /// What it is subscribed to.
     topics: Mutex<Vec<String>>,
+    /// An operator has paused the subscription.
+    pub(crate) paused: watch::Sender<bool>,
     /// Wakes the receiver.
     pub(crate) receiver: Notify,
     /// Wakes the committer.
@@ -128,6 +130,7 @@ impl Shared {
             }),
             todo: Mutex::default(),
             topics: Mutex::default(),
+            paused: watch::Sender::new(false),
             receiver: Notify::new(),
             work: Condvar::new(),
             stage: watch::Sender::new(Stage::Joining),

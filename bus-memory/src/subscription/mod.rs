@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bus_api::{Delivery, Order, Pattern, Receipt, SubscriptionId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::key_locks::{KeyLocks, Lane};
@@ -64,6 +64,8 @@ pub(crate) struct Subscription {
     suspect_below: u64,
     dropped: u64,
     unreported: u64,
+    /// An operator has paused it; its members follow.
+    pub(crate) paused: watch::Sender<bool>,
 }
 
 /// What `receive` finds.
@@ -105,6 +107,7 @@ impl Subscription {
             suspect_below: 0,
             dropped: 0,
             unreported: 0,
+            paused: watch::Sender::new(false),
         }
     }
 

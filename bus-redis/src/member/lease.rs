@@ -1,5 +1,7 @@
 //! Leases: keeping one's own, taking over from the dead, leaving.
 
+use std::time::Duration;
+
 use bus_api::adapter::Backoff;
 use bus_api::{Notice, Result, Topic};
 use tokio::time::Instant;
@@ -7,12 +9,14 @@ use tokio::time::Instant;
 use super::fetch::is_fenced;
 use super::{Driver, Recover, Stop, Turn};
 use crate::error::{closed, deleted, is_final, senseless};
-use crate::keys::PARKED;
+use crate::keys::{PARKED, home};
 use crate::script::{self, BEAT, MOVE, PART};
 use crate::settle;
 use crate::subscribe;
 use crate::value::Take;
 
+/// How often a member looks whether its subscription is paused, without a hint.
+const PAUSE_POLL: Duration = Duration::from_secs(1);
 /// Streams of one call that moves what the dead held.
 const STREAMS: usize = 128;
 
@@ -26,12 +30,12 @@ impl Driver {
         };
         let lease = u64::try_from(self.handle.lease.as_millis()).unwrap_or(u64::MAX);
         let may_reap = Instant::now() >= self.rest_until;
-        let mut call = self.call(&BEAT, root, &[&keys.dead]);
+        let mut call = self.call(&BEAT, root, &[&keys.dead, &keys.paused]);
         call.arg(lease)
             .arg(u8::from(!joined))
             .arg(u8::from(may_reap));
         let parts = self.handle.core.control.run(&call).await?.array(WHAT)?;
-        let [alive, lock, wait, dead] = &parts[..] else {
+        let [alive, lock, wait, dead, paused] = &parts[..] else {
             return Err(senseless(WHAT).into());
         };
         if alive.int(WHAT)? == 0 {
@@ -44,14 +48,21 @@ impl Driver {
         }
         let ordered = self.handle.ordered;
         let mut next = self.handle.lease / 3;
+        if root == home(&self.handle.id.pattern) {
+            let paused = paused.int(WHAT)? == 1;
+            let learn = |known: &mut bool| std::mem::replace(known, paused) != paused;
+            self.handle.paused.send_if_modified(learn);
+            // Should the hint be lost on its way.
+            next = next.min(PAUSE_POLL);
+        }
         if let Ok(wait) = u64::try_from(wait) {
             // The lease of another ends then: look again just after it.
-            next = next.min(std::time::Duration::from_millis(wait.saturating_add(2)));
+            next = next.min(Duration::from_millis(wait.saturating_add(2)));
         }
         let now = Instant::now();
         let root_state = self.root(root);
         root_state.joined = true;
-        root_state.beat_at = now + next.max(std::time::Duration::from_millis(5));
+        root_state.beat_at = now + next.max(Duration::from_millis(5));
         root_state.due_at = root_state.due_at.min(now);
         let was_active = root_state.active;
         if ordered && was_active && !lock {
@@ -171,6 +182,10 @@ impl Driver {
             None => {
                 // Not deleted but lost, with everything: made anew as it was.
                 subscribe::store(&handle.core, &handle.sub, &self.record).await?;
+                let paused = *handle.paused.borrow();
+                if paused {
+                    subscribe::set_paused(&handle.core, &handle.id, true).await?;
+                }
                 handle
                     .core
                     .life

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::core::Anchor;
 use crate::error::is_final;
-use crate::keys::SubKeys;
+use crate::keys::{SubKeys, home};
 use crate::registry::Interest;
 use crate::shared::EndsWith;
 use crate::start::SubRecord;
@@ -24,8 +24,6 @@ use crate::subscribe::{Handle, matching};
 const SWEEP: Duration = Duration::from_secs(1);
 /// Topics looked at in one sweep; more are spread so that each comes up within five seconds.
 const SLICE: usize = 256;
-/// The pseudo root where members of patterns without a fixed root are counted.
-const NO_ROOT: &str = "~";
 
 /// What a member is told from outside.
 #[derive(Debug)]
@@ -165,14 +163,8 @@ impl Driver {
             rest_until: now,
             handle,
         };
-        let first = driver
-            .handle
-            .id
-            .pattern
-            .root()
-            .unwrap_or(NO_ROOT)
-            .to_owned();
-        driver.root(&first);
+        let home = home(&driver.handle.id.pattern).to_owned();
+        driver.root(&home);
         for topic in matching(&driver.handle.core, &driver.handle.id) {
             driver.touch(&topic);
         }

@@ -36,6 +36,7 @@ pub(super) fn group(
             faults: Arc::clone(&recorder.faults),
         }),
         lease: inner.lease,
+        paused: inner.paused,
     }
 }
 
@@ -52,6 +53,7 @@ pub(super) fn broadcast(inner: Inbound, pattern: Pattern, recorder: &Recorder) -
         }),
         settler: inner.settler,
         lease: inner.lease,
+        paused: inner.paused,
     }
 }
 

@@ -54,6 +54,7 @@ impl Admin for ShelfBus {
                     pending: reading.unsettled.len() as u64,
                     oldest,
                     dropped: 0,
+                    paused: *reading.paused.borrow(),
                 }
             })
             .collect();
@@ -68,9 +69,7 @@ impl Admin for ShelfBus {
     async fn delete(&self, subscription: &SubscriptionId, force: bool) -> Result<()> {
         let mut state = self.shelf.lock();
         let Some(reading) = state.subscriptions.get(subscription) else {
-            return Err(
-                Error::new(ErrorKind::NotFound, "there is no such subscription").transport("shelf"),
-            );
+            return Err(unknown());
         };
         if reading.members > 0 && !force {
             return Err(
@@ -82,6 +81,14 @@ impl Admin for ShelfBus {
         drop(state);
         self.shelf.bell.notify_waiters();
         Ok(())
+    }
+
+    async fn pause(&self, subscription: &SubscriptionId) -> Result<()> {
+        self.set_paused(subscription, true)
+    }
+
+    async fn resume(&self, subscription: &SubscriptionId) -> Result<()> {
+        self.set_paused(subscription, false)
     }
 
     async fn health(&self) -> Health {
@@ -96,4 +103,18 @@ impl Admin for ShelfBus {
             details: BTreeMap::new(),
         }
     }
+}
+
+impl ShelfBus {
+    /// The members follow the flag; the core does the rest.
+    fn set_paused(&self, subscription: &SubscriptionId, paused: bool) -> Result<()> {
+        let state = self.shelf.lock();
+        let reading = state.subscriptions.get(subscription).ok_or_else(unknown)?;
+        reading.paused.send_replace(paused);
+        Ok(())
+    }
+}
+
+fn unknown() -> Error {
+    Error::new(ErrorKind::NotFound, "there is no such subscription").transport("shelf")
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bus_api::{
-    AttemptRecord, Delivery, Error, ErrorKind, Inbound, Inflow, Order, Receipt, Receiver, Result,
-    Scope, Settlement, Settler, Start, SubscriptionId, SubscriptionSpec,
+    AttemptRecord, Delivery, Error, ErrorKind, Inbound, Inflow, Order, Paused, Receipt, Receiver,
+    Result, Scope, Settlement, Settler, Start, SubscriptionId, SubscriptionSpec,
 };
 use tokio::time::Instant;
 
@@ -53,6 +53,7 @@ pub(crate) fn join(shelf: &Arc<Shelf>, spec: SubscriptionSpec) -> Result<Inbound
             ..Reading::default()
         });
     reading.members += 1;
+    let paused = Paused::follow(&reading.paused);
     drop(state);
     let member = Member {
         shelf: shelf.clone(),
@@ -64,6 +65,7 @@ pub(crate) fn join(shelf: &Arc<Shelf>, spec: SubscriptionSpec) -> Result<Inbound
         receiver: Box::new(member.clone()),
         settler: Arc::new(member),
         lease: spec.lease,
+        paused,
     })
 }
 

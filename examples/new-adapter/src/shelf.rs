@@ -8,7 +8,7 @@ use bus_api::{
     AttemptRecord, DeadLetter, Group, Message, Offset, Position, Published, SubscriptionId,
 };
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 /// The shared state. A real adapter has a connection here.
@@ -39,6 +39,7 @@ pub(crate) struct Reading {
     pub(crate) next: usize,
     pub(crate) unsettled: BTreeMap<usize, Unsettled>,
     pub(crate) members: u64,
+    pub(crate) paused: watch::Sender<bool>,
 }
 
 #[derive(Debug)]

@@ -44,6 +44,8 @@ pub(super) struct Script {
 pub(super) struct Fake {
     script: Arc<Mutex<Script>>,
     changed: Arc<Notify>,
+    /// Whether the subscription is paused.
+    pub(super) paused: Arc<tokio::sync::watch::Sender<bool>>,
     /// A test ends before its connection does.
     cores: Arc<Mutex<Vec<Arc<Core>>>>,
 }
@@ -271,6 +273,7 @@ impl Bus for Fake {
             receiver: Box::new(FakeReceiver(self.clone())),
             settler: Arc::new(self.clone()),
             lease: spec.lease,
+            paused: Paused::follow(&self.paused),
         })
     }
 

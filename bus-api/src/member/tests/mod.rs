@@ -3,6 +3,7 @@
 mod ends;
 mod fake;
 mod flow;
+mod pausing;
 mod settling;
 mod waking;
 

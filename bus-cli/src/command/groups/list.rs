@@ -16,8 +16,8 @@ use crate::when;
 
 /// Lists groups with their patterns, members and lag
 ///
-/// States: active; stalled: its oldest message waits for more than 5 minutes; unattended: messages wait and
-/// there is no member; unused: neither.
+/// States: active; paused, by `bus groups pause`; stalled: its oldest message waits for more than 5 minutes;
+/// unattended: messages wait and there is no member; unused: neither.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  bus groups list\n  bus groups list --watch\n  bus groups list --json | jq 'select(.lag > 1000)'"
