@@ -16,6 +16,11 @@ pub(crate) fn assign<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     partitions: &TopicPartitionList,
 ) -> KafkaResult<()> {
+    // The client library keeps a pause for ever, also of a partition that was paused when it went away: it
+    // would never be fetched again. One that it does not know yet makes this fail, which is no matter.
+    if let Err(native) = consumer.resume(partitions) {
+        tracing::debug!(error = %native, "resuming before assigning");
+    }
     if is_cooperative(consumer) {
         consumer.incremental_assign(partitions)
     } else {

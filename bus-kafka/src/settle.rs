@@ -4,19 +4,28 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use bus_api::{AttemptRecord, DeadLetter, Receipt, Result, Settlement, Settler};
+use bus_api::{AttemptRecord, Message, Origin, Receipt, Result, Settlement, Settler, Targeted};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::error::{closed, fenced};
 use crate::gather::Gather;
-use crate::member::{Handle, Shared};
+use crate::member::{Handle, Inner, Shared};
 use bus_api::adapter::Leave;
 
 /// The settling half of a member.
 pub(crate) struct MemberSettler {
     pub(crate) shared: Arc<Shared>,
     pub(crate) _handle: Arc<Handle>,
+}
+
+/// A settlement that needs something stored first.
+struct Order {
+    index: usize,
+    receipt: Receipt,
+    settlement: Settlement,
+    /// What is stored; else it is a dead letter.
+    copy: Option<Arc<Message>>,
 }
 
 impl MemberSettler {
@@ -33,35 +42,107 @@ impl MemberSettler {
         }
     }
 
-    /// Writes the entries of dead letters; which of them failed.
-    async fn bury(&self, batch: &[(Receipt, Settlement)]) -> Vec<Option<bus_api::Error>> {
-        let letters: Vec<(usize, &DeadLetter)> = batch
-            .iter()
-            .enumerate()
-            .filter_map(|(index, (_, settlement))| match settlement {
-                Settlement::DeadLetter(entry) => Some((index, &**entry)),
-                _ => None,
+    /// Writes what has to be stored before its message counts as settled: the settlement of each then.
+    async fn store(&self, orders: Vec<Order>) -> Vec<(usize, Receipt, Result<Settlement>)> {
+        let core = &self.shared.core;
+        let (mut letters, mut copies) = (Vec::new(), Vec::new());
+        for order in &orders {
+            match (&order.settlement, &order.copy) {
+                (Settlement::DeadLetter(entry), _) => letters.push(&**entry),
+                (_, Some(copy)) => copies.push(Arc::clone(copy)),
+                _ => {}
+            }
+        }
+        let copied = async {
+            match core.publisher.get() {
+                Some(publisher) if !copies.is_empty() => publisher.publish(core, copies).await,
+                _ => Vec::new(),
+            }
+        };
+        let (buried, copied) = tokio::join!(core.bury(&letters), copied);
+        let (mut buried, mut copied) = (buried.into_iter(), copied.into_iter());
+        orders
+            .into_iter()
+            .map(|order| {
+                let outcome = match order.copy {
+                    // What could not be copied rests here all the same.
+                    Some(_) => match copied.next() {
+                        Some(Ok(_)) => Ok(Settlement::Ack),
+                        _ => Ok(order.settlement),
+                    },
+                    None => match buried.next() {
+                        Some(Ok(())) => Ok(Settlement::Ack),
+                        Some(Err(failed)) => Err(failed),
+                        None => Err(closed()),
+                    },
+                };
+                (order.index, order.receipt, outcome)
             })
-            .collect();
-        let mut failed = vec![None; batch.len()];
-        if letters.is_empty() {
-            return failed;
+            .collect()
+    }
+
+    /// The copy that rests in the log in place of a message that is to be tried again later, when the commits of
+    /// its partition have no room for it.
+    fn copy(
+        &self,
+        inner: &mut Inner,
+        receipt: Receipt,
+        settlement: &Settlement,
+    ) -> Option<Arc<Message>> {
+        let Settlement::Requeue { after, record } = settlement else {
+            return None;
+        };
+        if after.is_zero() || !self.shared.parks() {
+            return None;
         }
-        let entries: Vec<&DeadLetter> = letters.iter().map(|(_, entry)| *entry).collect();
-        let written = self.shared.core.bury(&entries).await;
-        for ((index, _), result) in letters.iter().zip(written) {
-            failed[*index] = result.err();
+        let most = self.shared.core.limits().metadata;
+        let (part, _) = inner.held(receipt)?;
+        if !part.is_crowded(most) {
+            return None;
         }
-        failed
+        let (_, entry) = part.held(receipt)?;
+        let (origin, generation) = match entry.message.targeted.as_deref() {
+            Some(earlier) => (earlier.origin.clone(), earlier.generation),
+            None => {
+                let position = entry.position.clone();
+                let stored_at = position.stored_at();
+                (
+                    Origin {
+                        position,
+                        stored_at,
+                    },
+                    0,
+                )
+            }
+        };
+        let mut copy = Message::clone(&entry.message);
+        copy.targeted = Some(Box::new(Targeted {
+            subscription: self.shared.id.clone(),
+            origin,
+            generation,
+            not_before: SystemTime::now().checked_add(*after),
+            record: record.or(entry.record),
+        }));
+        Some(Arc::new(copy))
+    }
+
+    /// Applies a settlement, and waits for its commit.
+    fn conclude(
+        &self,
+        inner: &mut Inner,
+        (index, receipt): (usize, Receipt),
+        settlement: &Settlement,
+        results: &Arc<Gather<Result<()>>>,
+    ) {
+        if Self::apply(inner, receipt, settlement, self.shared.parks()) {
+            inner.wait(receipt, results, index);
+        } else {
+            results.set(index, Err(self.gone()));
+        }
     }
 
     /// Applies what needs no broker; `false`: the member does not have it any more.
-    fn apply(
-        inner: &mut crate::member::Inner,
-        receipt: Receipt,
-        settlement: &Settlement,
-        parks: bool,
-    ) -> bool {
+    fn apply(inner: &mut Inner, receipt: Receipt, settlement: &Settlement, parks: bool) -> bool {
         let Some((part, offset)) = inner.held(receipt) else {
             return false;
         };
@@ -108,24 +189,41 @@ impl MemberSettler {
 #[async_trait]
 impl Settler for MemberSettler {
     async fn settle(&self, batch: Vec<(Receipt, Settlement)>) -> Vec<Result<()>> {
-        let failed = self.bury(&batch).await;
-        let (results, answered) = Gather::new(batch.len());
+        let count = batch.len();
+        let (results, answered) = Gather::new(count);
+        let mut orders = Vec::new();
         {
-            let parks = self.shared.parks();
             let mut inner = self.shared.lock();
-            for (index, (receipt, settlement)) in batch.iter().enumerate() {
-                if let Some(failed) = &failed[index] {
-                    results.set(index, Err(failed.clone()));
-                } else if Self::apply(&mut inner, *receipt, settlement, parks) {
-                    inner.wait(*receipt, &results, index);
+            for (index, (receipt, settlement)) in batch.into_iter().enumerate() {
+                let copy = self.copy(&mut inner, receipt, &settlement);
+                if copy.is_some() || matches!(settlement, Settlement::DeadLetter(_)) {
+                    orders.push(Order {
+                        index,
+                        receipt,
+                        settlement,
+                        copy,
+                    });
                 } else {
-                    results.set(index, Err(self.gone()));
+                    self.conclude(&mut inner, (index, receipt), &settlement, &results);
                 }
             }
         }
-        self.shared.work.notify_all();
-        self.shared.receiver.notify_one();
-        self.confirmed(answered, batch.len()).await
+        self.wake();
+        if !orders.is_empty() {
+            let stored = self.store(orders).await;
+            let mut inner = self.shared.lock();
+            for (index, receipt, outcome) in stored {
+                match outcome {
+                    Ok(settlement) => {
+                        self.conclude(&mut inner, (index, receipt), &settlement, &results);
+                    }
+                    Err(failed) => results.set(index, Err(failed)),
+                }
+            }
+            drop(inner);
+            self.wake();
+        }
+        self.confirmed(answered, count).await
     }
 
     async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>> {
@@ -160,6 +258,12 @@ impl Settler for MemberSettler {
 }
 
 impl MemberSettler {
+    /// Tells both threads that something was settled.
+    fn wake(&self) {
+        self.shared.work.notify_all();
+        self.shared.receiver.notify_one();
+    }
+
     fn gone(&self) -> bus_api::Error {
         if self.shared.core.life.is_over() {
             return closed();

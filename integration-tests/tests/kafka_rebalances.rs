@@ -51,6 +51,12 @@ struct Member {
 
 impl Member {
     async fn join(url: &str, books: &Books) -> Result<Self> {
+        let (_, open) = watch::channel(true);
+        Self::join_behind(url, books, open).await
+    }
+
+    /// It settles nothing before the gate is open.
+    async fn join_behind(url: &str, books: &Books, gate: watch::Receiver<bool>) -> Result<Self> {
         let bus = connect(url).await?;
         let inbox = bus
             .subscribe::<Raw>("crew")
@@ -59,7 +65,7 @@ impl Member {
             .await?;
         let (stop, stopped) = watch::channel(false);
         let (count, own) = watch::channel(0);
-        let task = tokio::spawn(work(inbox, books.clone(), stopped, count));
+        let task = tokio::spawn(work(inbox, books.clone(), gate, stopped, count));
         Ok(Self {
             bus,
             stop,
@@ -79,6 +85,7 @@ impl Member {
 async fn work(
     mut inbox: Subscription<Raw>,
     books: Books,
+    gate: watch::Receiver<bool>,
     mut stopped: watch::Receiver<bool>,
     count: watch::Sender<u64>,
 ) -> Result<()> {
@@ -90,7 +97,12 @@ async fn work(
                 let received = next.context("it ended")??;
                 let number = std::str::from_utf8(&received.event().payload)?.parse()?;
                 books.note(number);
-                settling.spawn(async move { received.ack().await });
+                let mut gate = gate.clone();
+                settling.spawn(async move {
+                    // One that was opened for good has no keeper.
+                    let _ = gate.wait_for(|open| *open).await;
+                    received.ack().await
+                });
                 count.send_modify(|count| *count += 1);
             }
         }
@@ -139,6 +151,12 @@ async fn members_that_come_and_go_lose_and_double_nothing() -> Result<()> {
     }
     stop.send_replace(true);
     let published = publishing.await??;
+    all_handled(&books, published).await?;
+    steady.leave().await
+}
+
+/// Waits until everything was handled, and that once.
+async fn all_handled(books: &Books, published: u64) -> Result<()> {
     let begun = Instant::now();
     while books.handled() < published {
         ensure!(
@@ -148,8 +166,36 @@ async fn members_that_come_and_go_lose_and_double_nothing() -> Result<()> {
         );
         tokio::time::sleep(POLL).await;
     }
-    steady.leave().await?;
     let twice = books.more_than_once();
     ensure!(twice.is_empty(), "handled more than once: {twice:?}");
     Ok(())
+}
+
+/// The client library keeps the pause of a partition that goes away: it has to be read again when it comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_went_away_paused_is_read_when_it_is_back() -> Result<()> {
+    /// More than a member fetches ahead.
+    const BACKLOG: u64 = 8_000;
+    let server = Server::start(&[], [], &[]).await?;
+    let url = format!("kafka://{}?partitions=6", server.address());
+    let books = Books::default();
+    let (gate, closed) = watch::channel(false);
+    let steady = Member::join_behind(&url, &books, closed).await?;
+    let bus = connect(&url).await?;
+    for first in (0..BACKLOG).step_by(500) {
+        let batch = (first..first + 500).map(|number| message(TOPIC, &number.to_string()));
+        let batch = batch.collect::<Result<Vec<_>>>()?;
+        for stored in bus.publish_batch(&batch).await {
+            stored?;
+        }
+    }
+    let mut guest = Member::join(&url, &books).await?;
+    gate.send_replace(true);
+    let has_its_share = guest.own.wait_for(|own| *own >= SHARE);
+    tokio::time::timeout(PATIENCE, has_its_share)
+        .await
+        .context("the guest gets nothing")??;
+    guest.leave().await?;
+    all_handled(&books, BACKLOG).await?;
+    steady.leave().await
 }

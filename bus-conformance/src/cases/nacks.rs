@@ -10,7 +10,8 @@ use crate::context::Context;
 use crate::factory::Control;
 use crate::outcome::{Violation, ensure, ensure_eq};
 use crate::probe::{
-    Bounds, Ledger, Note, Token, ack_all, broadcast, eventually, group, ms, notes, numbers, secs,
+    Bounds, Ledger, Note, Pump, Token, ack_all, broadcast, eventually, group, ms, notes, numbers,
+    secs,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -19,6 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(a3_nack_after_delay_comes_not_before_it),
         case!(a3_many_delays_each_keep_their_time),
         case!(a3_other_messages_flow_while_a_nack_waits),
+        case!(a3_other_messages_flow_while_hundreds_of_nacks_wait),
         case!(a3_no_other_subscription_notices_a_nack),
         case!(a3_a_delay_outlives_its_member),
         case!(a3_a_delay_outlives_the_broker)
@@ -133,6 +135,49 @@ async fn a3_other_messages_flow_while_a_nack_waits(context: Context) -> Result<(
         client.publish(&note).await?;
     }
     inbox.take_all(&Ledger::expecting(10..70)).await
+}
+
+/// More than a broker's record of who has what may hold: half of them rest, most for an hour. Nothing that is
+/// settled waits for them, and those that rest for a while come back in time.
+async fn a3_other_messages_flow_while_hundreds_of_nacks_wait(
+    context: Context,
+) -> Result<(), Violation> {
+    const COUNT: u64 = 1_500;
+    let client = context.client().await?;
+    let inbox = client.join(group("g", "a.b")).await?;
+    let rests_long = |number: u64| number % 2 == 1 && number % 10 != 1;
+    let ledger = Ledger::expecting((0..COUNT).filter(|number| !rests_long(*number)));
+    let books = ledger.clone();
+    let pump = Pump::handling(inbox, move |token| {
+        let (number, attempt) = (token.number(), token.attempt());
+        let ledger = books.clone();
+        let is_last = number % 2 == 0 || attempt > 1;
+        if is_last {
+            ledger.deliver("one", &token);
+        }
+        async move {
+            if rests_long(number) {
+                return token.nack_after(secs(3600)).await;
+            }
+            if !is_last {
+                let (asked, delay) = (Instant::now(), secs(2));
+                token.nack_after(delay).await?;
+                let took = asked.elapsed();
+                ensure!(took < delay * 5, "confirming a nack took {took:?}");
+                return Ok(());
+            }
+            ensure_eq!(attempt, 1 + u32::from(number % 2 == 1), "the attempt");
+            token.ack().await?;
+            ledger.ack(number);
+            Ok(())
+        }
+    });
+    for result in client.publish_batch(&notes("a.b", 0..COUNT)).await {
+        result?;
+    }
+    ledger.until_all_acked().await?;
+    ledger.exact()?;
+    pump.leave().await
 }
 
 /// A nack that is stored as a copy in the topic shows up in every other subscription.

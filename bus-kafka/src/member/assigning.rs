@@ -9,10 +9,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use super::committer;
 use super::context::Context;
 use super::metadata::Statement;
-use super::partition::Part;
+use super::partition::{Part, Sent};
 use super::poll::QUESTION;
 use super::shared::{Shared, Stage};
 use crate::error::{from_client, from_number, is_final, no_answer};
@@ -72,29 +71,61 @@ fn assign(
             .filter_map(|topic| Some((topic.name, topic.found?.0)))
             .collect()
     };
-    let mut parts = Vec::new();
+    let (mut fresh, mut kept) = (Vec::new(), Vec::new());
     for element in committed {
         if element.topic == registry {
             add(&mut start, &element.topic, element.partition, Offset::End)?;
             continue;
         }
         let id = topics.get(&element.topic).copied().unwrap_or(0);
-        let part = part(shared, &element, id, partitions.count())?;
-        let from = match (&part, element.offset) {
-            (Some(part), _) if part.fetched > 0 => Offset::Offset(part.fetched),
+        let from = match kept_until(shared, &element, id) {
+            Some(fetched) => {
+                kept.push((element.topic.clone(), element.partition));
+                fetched
+            }
+            None => {
+                let part = part(shared, &element, id, partitions.count())?;
+                let from = part.as_ref().map_or(0, |part| part.fetched);
+                fresh.extend(part);
+                from
+            }
+        };
+        let from = match from {
+            1.. => Offset::Offset(from),
             _ => Offset::Beginning,
         };
         add(&mut start, &element.topic, element.partition, from)?;
-        parts.extend(part);
     }
+    rebalance::assign(consumer, &start).map_err(|native| from_client(&native))?;
     let mut inner = shared.lock();
-    for mut part in parts {
+    for (topic, partition) in kept {
+        if let Some(part) = inner.part(&topic, partition) {
+            part.go_on();
+        }
+    }
+    for mut part in fresh {
         inner.remove(&part.topic.clone(), part.partition, true);
         part.epoch = inner.epoch();
         inner.add(part);
     }
+    inner.forget_suspended();
     drop(inner);
-    rebalance::assign(consumer, &start).map_err(|native| from_client(&native))
+    shared.receiver.notify_one();
+    shared.work.notify_all();
+    Ok(())
+}
+
+/// How far a partition was read that nobody else had while the member was shut out of its group: then what
+/// the member has of it is still its own.
+fn kept_until(shared: &Shared, committed: &Element, id: u128) -> Option<i64> {
+    let mut inner = shared.lock();
+    let part = inner.part(&committed.topic, committed.partition)?;
+    let found = Sent {
+        offset: committed.offset,
+        metadata: committed.metadata.clone(),
+    };
+    let is_kept = part.suspended && part.incarnation == incarnation(id) && part.is_as_left(&found);
+    is_kept.then_some(part.fetched)
 }
 
 /// What is committed; of a group that was lost, what its members last knew.
@@ -104,14 +135,14 @@ fn positions(
     partitions: &TopicPartitionList,
 ) -> bus_api::Result<Vec<Element>> {
     let registry = shared.core.names.registry();
-    let remembered = shared.lock().remembered.clone();
+    let remembered = shared.lock().suspended();
     let committed = committed(shared, consumer, partitions, &remembered)?;
     let is_missing = |element: &&Element| element.offset < 0;
     let mut items = Vec::new();
     for element in committed.iter().filter(is_missing) {
         let place = (element.topic.clone(), element.partition);
         if let Some(statement) = remembered.get(&place) {
-            items.push(element_of(shared, place, statement));
+            items.push(told_again(shared, place, statement));
         }
     }
     // `subscribe` commits it when it makes a subscription.
@@ -145,21 +176,29 @@ fn positions(
         // Another member may know how far it had come.
         return Err(no_answer());
     }
-    shared.lock().remembered.clear();
     if items.is_empty() {
         return Ok(committed);
     }
     self::committed(shared, consumer, partitions, &HashMap::new())
 }
 
-fn element_of(shared: &Shared, place: (String, i32), statement: &Statement) -> Element {
+/// What a member last knew to be committed, to be committed once more.
+fn told_again(shared: &Shared, place: (String, i32), statement: &Statement) -> Element {
     let most = shared.core.limits().metadata;
     let (metadata, _) = statement.encode(most, SystemTime::now());
-    Element {
-        topic: place.0,
-        partition: place.1,
+    let sent = Sent {
         offset: statement.base,
         metadata: metadata.into_bytes(),
+    };
+    let (topic, partition) = place;
+    if let Some(part) = shared.lock().part(&topic, partition) {
+        part.note_sent(sent.clone());
+    }
+    Element {
+        topic,
+        partition,
+        offset: sent.offset,
+        metadata: sent.metadata,
         error: 0,
     }
 }
@@ -226,43 +265,32 @@ fn part(
         statement = Statement::plain(mark, 0);
     }
     let width = shared.max_in_flight / partitions.max(1);
-    Ok(Some(Part::new(
-        committed.topic.clone(),
-        committed.partition,
-        root,
-        log,
-        0,
-        statement,
-        width,
-    )))
+    let (topic, partition) = (committed.topic.clone(), committed.partition);
+    let mut part = Part::new(topic, partition, root, log, 0, statement, width);
+    part.note_sent(Sent {
+        offset: committed.offset,
+        metadata: committed.metadata.clone(),
+    });
+    Ok(Some(part))
 }
 
-/// Gives partitions away whose handlers have ended, or took too long.
+/// Gives partitions away whose handlers have ended and whose settles are committed, or which took too long.
 pub(super) fn finish_revoking(shared: &Shared, consumer: &BaseConsumer<Context>) {
     let revoked = std::mem::take(&mut shared.todo().revoked);
     for (partitions, by) in revoked {
         let elements = sys::elements(&partitions);
-        let mut epochs = Vec::new();
-        let busy = {
-            let mut inner = shared.lock();
-            let mut busy = false;
-            for element in &elements {
-                if let Some(part) = inner.part(&element.topic, element.partition) {
-                    busy |= part.out > 0;
-                    epochs.push(part.epoch);
-                }
+        let mut inner = shared.lock();
+        let mut is_busy = false;
+        for element in &elements {
+            if let Some(part) = inner.part(&element.topic, element.partition) {
+                is_busy |= !part.is_given_up();
             }
-            busy
-        };
-        if busy && Instant::now() < by {
+        }
+        if is_busy && Instant::now() < by {
+            drop(inner);
             shared.todo().revoked.push((partitions, by));
             continue;
         }
-        let chosen = |_, epoch: u64| epochs.contains(&epoch);
-        if !epochs.is_empty() {
-            committer::commit(shared, consumer, chosen, true);
-        }
-        let mut inner = shared.lock();
         for element in &elements {
             inner.remove(&element.topic, element.partition, true);
         }

@@ -1,7 +1,7 @@
 //! The thread that commits: one commit at a time for everything that has changed.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bus_api::{Error, ErrorKind};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -26,7 +26,6 @@ const STEP: Duration = Duration::from_millis(100);
 struct Piece {
     epoch: u64,
     snapshot: Snapshot,
-    covered: i64,
 }
 
 /// Runs until the member leaves.
@@ -40,40 +39,35 @@ pub(super) fn run(shared: &Shared, consumer: &Arc<BaseConsumer<Context>>) {
             }
         }
         let began = Instant::now();
-        let ok = commit(shared, consumer, |part_is_dirty, _| part_is_dirty, false);
+        let ok = commit(shared, consumer, false);
         let spacing = if ok { SPACING } else { AFTER_FAILURE };
         std::thread::sleep(spacing.saturating_sub(began.elapsed()));
     }
 }
 
-/// Commits the partitions that `chosen` picks by being dirty and by epoch; `false`: something failed and stays
-/// to be committed. With `release`, nothing more is handed out of them.
-pub(super) fn commit(
-    shared: &Shared,
-    consumer: &BaseConsumer<Context>,
-    chosen: impl Fn(bool, u64) -> bool,
-    release: bool,
-) -> bool {
+/// Commits what has changed; `false`: something failed and stays to be committed. With `release`, everything,
+/// and nothing more is handed out.
+///
+/// Never called by two threads at once: the older of two commits might be the last to take effect.
+pub(super) fn commit(shared: &Shared, consumer: &BaseConsumer<Context>, release: bool) -> bool {
     let most = shared.core.limits().metadata;
     let (mut pieces, mut items) = (Vec::new(), Vec::new());
     {
         let mut inner = shared.lock();
         for part in inner.parts.values_mut() {
-            if !chosen(part.dirty, part.epoch) {
+            if part.suspended || !(release || part.dirty) {
                 continue;
             }
-            let snapshot = part.snapshot(release || part.revoked.is_some());
-            let (metadata, covered) = snapshot.statement.encode(most, SystemTime::now());
+            let snapshot = part.snapshot(release || part.revoked.is_some(), most);
             items.push(Element {
                 topic: part.topic.clone(),
                 partition: part.partition,
-                offset: snapshot.statement.base,
-                metadata: metadata.into_bytes(),
+                offset: snapshot.sent.offset,
+                metadata: snapshot.sent.metadata.clone(),
                 error: 0,
             });
             pieces.push(Piece {
                 epoch: part.epoch,
-                covered,
                 snapshot,
             });
         }
@@ -161,7 +155,7 @@ fn conclude(
             Err(failed) => Some(failed.clone()),
         };
         match failed {
-            None => part.committed(piece.snapshot, piece.covered),
+            None => part.committed(piece.snapshot),
             Some(failed) => {
                 ok = false;
                 part.dirty = true;

@@ -98,10 +98,11 @@ impl ConsumerContext for Context {
             drop(todo);
             let mut inner = shared.lock();
             for element in sys::elements(partitions) {
-                if lost {
-                    inner.remember(&element.topic, element.partition);
+                if lost && !self.is_halted() {
+                    inner.suspend(&element.topic, element.partition);
+                } else {
+                    inner.remove(&element.topic, element.partition, true);
                 }
-                inner.remove(&element.topic, element.partition, true);
             }
             drop(inner);
             shared.receiver.notify_one();
@@ -121,6 +122,7 @@ impl ConsumerContext for Context {
         }
         drop(inner);
         shared.receiver.notify_one();
+        shared.work.notify_all();
         shared.todo().revoked.push((partitions.clone(), by));
     }
 }

@@ -50,23 +50,26 @@ impl Doubts {
         }
     }
 
-    /// The log is the same: reading goes on where it was left.
+    /// Reading goes on where it was left of what is the same log; as long as that is not possible, nothing is
+    /// taken: what comes next would skip what was thrown away.
     fn go_on(&mut self, shared: &Shared, consumer: &BaseConsumer<Context>, topic: &str, mark: u32) {
-        self.topics.remove(topic);
         let places: Vec<(i32, i64)> = {
             let inner = shared.lock();
             inner
                 .parts
                 .values()
                 .filter(|part| part.topic == topic && part.incarnation == mark)
+                .filter(|part| !part.is_away())
                 .map(|part| (part.partition, part.fetched))
                 .collect()
         };
         for (partition, next) in places {
             if let Err(native) = consumer.seek(topic, partition, Offset::Offset(next), QUESTION) {
                 tracing::debug!(error = %native, "seeking in a log that was in doubt");
+                return;
             }
         }
+        self.topics.remove(topic);
     }
 
     /// All topics of the member are in doubt.
@@ -78,7 +81,11 @@ impl Doubts {
 }
 
 /// Starts topics anew that were deleted and made again.
-pub(super) fn start_recreated(shared: &Shared, consumer: &BaseConsumer<Context>) {
+pub(super) fn start_recreated(
+    shared: &Shared,
+    consumer: &BaseConsumer<Context>,
+    doubts: &mut Doubts,
+) {
     let recreated = std::mem::take(&mut shared.todo().recreated);
     for (topic, known) in recreated {
         let Some(root) = shared.root(&topic) else {
@@ -88,7 +95,7 @@ pub(super) fn start_recreated(shared: &Shared, consumer: &BaseConsumer<Context>)
             let mark = incarnation(known.id);
             let mut inner = shared.lock();
             match inner.part(&topic, partition) {
-                Some(part) if part.incarnation != mark && part.revoked.is_none() => {}
+                Some(part) if part.incarnation != mark && !part.is_away() => {}
                 _ => continue,
             }
             inner.remove(&topic, partition, true);
@@ -112,6 +119,7 @@ pub(super) fn start_recreated(shared: &Shared, consumer: &BaseConsumer<Context>)
             shared.core.life.notices().report(Notice::LogLost { log });
             if let Err(native) = consumer.seek(&topic, partition, Offset::Beginning, QUESTION) {
                 tracing::debug!(error = %native, "seeking to the start of a new log");
+                doubts.topics.insert(topic.clone());
             }
         }
         shared.receiver.notify_one();

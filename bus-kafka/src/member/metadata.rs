@@ -36,6 +36,10 @@ const DUE: u8 = 2;
 const FAILED: u8 = 4;
 const NO_RECORD: u8 = 8;
 
+/// What a message with a record takes of the text, at most if it failed and rests; less than twice as much as
+/// it usually takes.
+pub(super) const RECORD_SIZE: usize = 32;
+
 /// What is kept of an unsettled message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kept {

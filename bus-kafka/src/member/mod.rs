@@ -4,6 +4,7 @@ mod assigning;
 mod committer;
 mod context;
 mod doubts;
+mod inner;
 pub(crate) mod metadata;
 mod partition;
 mod poll;
@@ -19,8 +20,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use tokio::time::Instant;
 
 use self::context::{Context, let_go};
-use self::shared::Look;
-pub(crate) use self::shared::{Inner, Shared, Stage};
+pub(crate) use self::inner::Inner;
+use self::inner::Look;
+pub(crate) use self::shared::{Shared, Stage};
 use crate::core::{Anchor, Core};
 use crate::error::{closed, error, from_client};
 use crate::registry::millis;
@@ -133,7 +135,7 @@ pub(crate) fn leave_group<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
 fn release(shared: &Arc<Shared>, consumer: &Arc<BaseConsumer<Context>>) {
     const TRIES: usize = 4;
     for _ in 0..TRIES {
-        if committer::commit(shared, consumer, |_, _| true, true) {
+        if committer::commit(shared, consumer, true) {
             return;
         }
         let_go(shared, consumer);

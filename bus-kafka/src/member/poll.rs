@@ -41,7 +41,7 @@ pub(super) fn run(shared: &Arc<Shared>, consumer: &Arc<BaseConsumer<Context>>) {
         subscribe(shared, consumer);
         finish_assigning(shared, consumer);
         finish_revoking(shared, consumer);
-        start_recreated(shared, consumer);
+        start_recreated(shared, consumer, &mut doubts);
         control_flow(shared, consumer, &mut flow);
         if last_commit.elapsed() > PROGRESS {
             last_commit = Instant::now();
@@ -79,7 +79,7 @@ fn subscribe(shared: &Shared, consumer: &BaseConsumer<Context>) {
 fn control_flow(shared: &Shared, consumer: &BaseConsumer<Context>, flow: &mut Flow) {
     let (waiting, bytes) = {
         let inner = shared.lock();
-        (inner.waiting(), inner.buffered)
+        (inner.waiting(), inner.buffered())
     };
     let most = MOST_WAITING.max(shared.max_in_flight * 2);
     let full = waiting >= most || bytes >= MOST_BYTES;
@@ -109,7 +109,7 @@ fn poll(shared: &Shared, consumer: &BaseConsumer<Context>, doubts: &mut Doubts) 
         let Some(part) = inner.part(record.topic(), record.partition()) else {
             continue;
         };
-        if part.revoked.is_some() || doubts.topics.contains(record.topic()) {
+        if part.is_away() || doubts.topics.contains(record.topic()) {
             continue;
         }
         let (fetched, gone) = part.meet(record.offset());
@@ -121,13 +121,10 @@ fn poll(shared: &Shared, consumer: &BaseConsumer<Context>, doubts: &mut Doubts) 
             continue;
         }
         match take(shared, part, record, now) {
-            Ok(Some((size, rests))) => {
+            Ok(Some(due)) => {
                 let epoch = part.epoch;
-                inner.buffered += size;
-                if let Some(due) = rests {
-                    let after = due.duration_since(SystemTime::now()).unwrap_or_default();
-                    inner.rest(epoch, record.offset(), 0, after);
-                }
+                let after = due.duration_since(SystemTime::now()).unwrap_or_default();
+                inner.rest(epoch, record.offset(), 0, after);
             }
             Ok(None) => {}
             Err(failed) => {
@@ -144,13 +141,13 @@ fn poll(shared: &Shared, consumer: &BaseConsumer<Context>, doubts: &mut Doubts) 
     }
 }
 
-/// Takes a record in. `None`: it is not for this subscription. Else its size, and until when it rests.
+/// Takes a record in when it is for this subscription; until when it rests.
 fn take(
     shared: &Shared,
     part: &mut Part,
     record: &BorrowedMessage<'_>,
     parks: Option<SystemTime>,
-) -> bus_api::Result<Option<(usize, Option<SystemTime>)>> {
+) -> bus_api::Result<Option<SystemTime>> {
     let stored_at = wire::stored_at(record.timestamp());
     let position = wire::position(&part.log, record.offset(), stored_at);
     let decoded = wire::read(record, &position, &part.root, Extent::Usual)?;
@@ -158,7 +155,6 @@ fn take(
         part.pass(record.offset());
         return Ok(None);
     }
-    let size = decoded.message.size();
     let fetched = part.take(
         record.offset(),
         Arc::new(decoded.message),
@@ -167,9 +163,8 @@ fn take(
         parks,
     );
     Ok(match fetched {
-        Fetched::Rests(due) => Some((0, Some(due))),
-        Fetched::Waits => Some((size, None)),
-        Fetched::Passed | Fetched::Again => None,
+        Fetched::Rests(due) => Some(due),
+        Fetched::Waits | Fetched::Passed | Fetched::Again => None,
     })
 }
 

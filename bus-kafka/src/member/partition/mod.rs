@@ -1,15 +1,17 @@
 //! What a member knows of one partition: which of its messages are settled, handed out, or wait.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod committing;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bus_api::{AttemptRecord, Message, Position, Receipt, Result, Topic};
+use bus_api::{AttemptRecord, Message, Position, Receipt, Topic};
 use tokio::time::Instant;
 
+use self::committing::Waiter;
+pub(crate) use self::committing::{Sent, Snapshot};
 use super::metadata::{Kept, Statement};
-use crate::error::fenced;
-use crate::gather::Gather;
 
 /// Fewest messages that a commit allows to hand out ahead of it.
 const LEAST_GRANT: i64 = 16;
@@ -40,22 +42,8 @@ pub(crate) struct Entry {
     pub(crate) place: Place,
     /// Hand-overs of it by this member.
     pub(crate) handed: u16,
-}
-
-/// Somebody who waits for a commit.
-#[derive(Debug)]
-struct Waiter {
-    seq: u64,
-    offset: i64,
-    results: Arc<Gather<Result<()>>>,
-    index: usize,
-}
-
-/// What is committed of a partition.
-#[derive(Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) seq: u64,
-    pub(crate) statement: Statement,
+    /// What it counts for among the bytes that wait, until it is handed out.
+    waits: usize,
 }
 
 /// A partition that this member owns.
@@ -89,11 +77,23 @@ pub(crate) struct Part {
     committed: Statement,
     /// The member has that many.
     pub(crate) out: usize,
+    /// Bytes that wait to be handed out for the first time.
+    pub(crate) bytes: usize,
     /// It goes to another member then, at the latest.
     pub(crate) revoked: Option<Instant>,
+    /// The group has shut the member out.
+    pub(crate) suspended: bool,
     pub(crate) dirty: bool,
     seq: u64,
+    /// Everything up to here is committed.
+    confirmed: u64,
     waiters: Vec<Waiter>,
+    /// What the brokers may have: what was found or confirmed last, and what was sent since.
+    sent: VecDeque<Sent>,
+    /// Bytes that the last commit left unused.
+    room: usize,
+    /// Messages that got a record since.
+    noted: usize,
 }
 
 /// What became of a fetched message.
@@ -139,10 +139,16 @@ impl Part {
             width: width.clamp(LEAST_GRANT, MOST_GRANT),
             committed: statement,
             out: 0,
+            bytes: 0,
             revoked: None,
+            suspended: false,
             dirty: false,
             seq: 0,
+            confirmed: 0,
             waiters: Vec::new(),
+            sent: VecDeque::new(),
+            room: usize::MAX,
+            noted: 0,
         }
     }
 
@@ -221,9 +227,12 @@ impl Part {
                 .and_then(|copy| copy.not_before)
         });
         let rests = parks.and_then(|now| due.filter(|due| *due > now));
+        let mut waits = 0;
         let place = if rests.is_some() {
             Place::Parked
         } else {
+            waits = message.size();
+            self.bytes += waits;
             if handed_before {
                 self.again.insert(offset);
             } else {
@@ -240,6 +249,7 @@ impl Part {
             suspect,
             place,
             handed: 0,
+            waits,
         };
         self.entries.insert(offset, entry);
         rests.map_or(Fetched::Waits, Fetched::Rests)
@@ -247,7 +257,7 @@ impl Part {
 
     /// The next message to hand out. `Err(true)`: there is one, once a commit allows it.
     pub(crate) fn hand_out(&mut self) -> Result<(i64, &Entry), bool> {
-        if self.revoked.is_some() {
+        if self.is_away() {
             return Err(false);
         }
         let again = self.again.first().copied();
@@ -272,6 +282,7 @@ impl Part {
         };
         entry.place = Place::Out;
         entry.handed = entry.handed.wrapping_add(1);
+        self.bytes -= std::mem::take(&mut entry.waits);
         if self.granted - offset < self.width / 4 {
             self.dirty = true;
         }
@@ -308,6 +319,7 @@ impl Part {
     pub(crate) fn edit(&mut self, offset: i64, change: impl FnOnce(&mut Entry)) {
         if let Some(entry) = self.entries.get_mut(&offset) {
             change(entry);
+            self.noted += 1;
         }
     }
 
@@ -340,95 +352,6 @@ impl Part {
         {
             entry.place = Place::Waiting;
             self.again.insert(offset);
-        }
-    }
-
-    /// Something is to be committed.
-    pub(crate) fn touch(&mut self) {
-        self.seq += 1;
-        self.dirty = true;
-    }
-
-    /// Tells `results` when everything up to now is committed, as far as `offset` is concerned.
-    pub(crate) fn wait(&mut self, offset: i64, results: &Arc<Gather<Result<()>>>, index: usize) {
-        self.waiters.push(Waiter {
-            seq: self.seq,
-            offset,
-            results: Arc::clone(results),
-            index,
-        });
-    }
-
-    /// Whether more has passed than was committed; asked now and then.
-    pub(crate) fn note_progress(&mut self) -> bool {
-        self.dirty |= self.base() > self.committed.base || self.next() > self.committed.next;
-        self.dirty
-    }
-
-    /// What there is to commit. With `release`, nothing more will be handed out.
-    pub(crate) fn snapshot(&mut self, release: bool) -> Snapshot {
-        self.dirty = false;
-        let (base, next) = (self.base(), self.next());
-        let mut listed = self.restored.clone();
-        for (offset, entry) in self.entries.range(..next) {
-            let kept = Kept {
-                record: entry.record,
-                due: entry.due,
-                clean: !entry.suspect && entry.place != Place::Out,
-            };
-            listed.insert(*offset, kept);
-        }
-        let granted = if release {
-            next
-        } else if self.granted < next + self.width / 2 {
-            next + self.width
-        } else {
-            self.granted
-        };
-        Snapshot {
-            seq: self.seq,
-            statement: Statement {
-                incarnation: self.incarnation,
-                base: base.min(next),
-                next,
-                granted: granted.max(self.suspect_end),
-                listed,
-            },
-        }
-    }
-
-    /// What the broker knows, as far as it was confirmed.
-    pub(crate) fn last_committed(&self) -> &Statement {
-        &self.committed
-    }
-
-    /// A snapshot has been committed, up to `covered`.
-    pub(crate) fn committed(&mut self, snapshot: Snapshot, covered: i64) {
-        let Snapshot { seq, mut statement } = snapshot;
-        self.granted = self.granted.max(statement.granted);
-        statement.next = statement.next.min(covered);
-        drop(statement.listed.split_off(&covered));
-        self.committed = statement;
-        self.waiters.retain(|waiter| {
-            let done = waiter.seq <= seq && waiter.offset < covered;
-            if done {
-                waiter.results.set(waiter.index, Ok(()));
-            }
-            !done
-        });
-    }
-
-    /// The partition goes to another member: nothing more is handed out. Returns what the member has.
-    pub(crate) fn revoke(&mut self, by: Instant) -> Vec<Receipt> {
-        self.revoked = Some(by);
-        self.touch();
-        self.receipts()
-    }
-
-    /// It is no longer this member's.
-    pub(crate) fn lose(&mut self) {
-        for waiter in self.waiters.drain(..) {
-            waiter.results.set(waiter.index, Err(fenced()));
         }
     }
 }

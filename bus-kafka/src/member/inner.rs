@@ -1,0 +1,257 @@
+//! What a member knows of all its partitions: what its lock protects.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bus_api::{Delivery, Error, Inflow, Receipt, Result};
+use tokio::time::Instant;
+
+use super::metadata::Statement;
+use super::partition::{Entry, Part};
+use crate::gather::Gather;
+
+/// Something that rests, soonest first.
+type Resting = Reverse<(Instant, u64, i64, u16)>;
+
+/// What the lock protects.
+pub(crate) struct Inner {
+    /// By epoch.
+    pub(crate) parts: HashMap<u64, Part>,
+    /// Epochs by topic and partition.
+    names: HashMap<String, HashMap<i32, u64>>,
+    /// Whose turn it is to hand out.
+    turn: VecDeque<u64>,
+    resting: BinaryHeap<Resting>,
+    pub(crate) news: VecDeque<Inflow>,
+    pub(crate) ended: Option<Error>,
+    next_epoch: u64,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            parts: HashMap::new(),
+            names: HashMap::new(),
+            turn: VecDeque::new(),
+            resting: BinaryHeap::new(),
+            news: VecDeque::new(),
+            ended: None,
+            next_epoch: 1,
+        }
+    }
+}
+
+/// What became of a look for deliveries.
+pub(crate) enum Look {
+    Found(Inflow),
+    /// Nothing until then, or until woken.
+    Nothing(Option<Instant>),
+}
+
+impl Inner {
+    /// The epoch of the next assignment.
+    pub(crate) fn epoch(&mut self) -> u64 {
+        self.next_epoch += 1;
+        self.next_epoch
+    }
+
+    pub(crate) fn add(&mut self, part: Part) {
+        let epoch = part.epoch;
+        self.names
+            .entry(part.topic.clone())
+            .or_default()
+            .insert(part.partition, epoch);
+        self.turn.push_back(epoch);
+        self.parts.insert(epoch, part);
+    }
+
+    /// The part of a partition.
+    pub(crate) fn part(&mut self, topic: &str, partition: i32) -> Option<&mut Part> {
+        let epoch = self.names.get(topic)?.get(&partition)?;
+        self.parts.get_mut(epoch)
+    }
+
+    /// The group has shut the member out of a partition, for now.
+    pub(crate) fn suspend(&mut self, topic: &str, partition: i32) {
+        if let Some(part) = self.part(topic, partition) {
+            part.suspend();
+        }
+    }
+
+    /// What the brokers knew, as far as it was confirmed, of the partitions that the member was shut out of.
+    pub(crate) fn suspended(&self) -> HashMap<(String, i32), Statement> {
+        self.parts
+            .values()
+            .filter(|part| part.suspended)
+            .map(|part| {
+                let place = (part.topic.clone(), part.partition);
+                (place, part.last_committed().clone())
+            })
+            .collect()
+    }
+
+    /// Forgets the partitions that the member was shut out of and has not got back.
+    pub(crate) fn forget_suspended(&mut self) {
+        for (topic, partition) in self.suspended().into_keys() {
+            self.remove(&topic, partition, true);
+        }
+    }
+
+    /// Forgets a partition. With `tell`, the member is told that it lost what it has.
+    pub(crate) fn remove(&mut self, topic: &str, partition: i32, tell: bool) {
+        let Some(epoch) = self
+            .names
+            .get_mut(topic)
+            .and_then(|partitions| partitions.remove(&partition))
+        else {
+            return;
+        };
+        self.turn.retain(|turn| *turn != epoch);
+        if let Some(mut part) = self.parts.remove(&epoch) {
+            part.lose();
+            let receipts = part.receipts();
+            if tell && !receipts.is_empty() {
+                self.news.push_back(Inflow::Lost(receipts));
+            }
+        }
+    }
+
+    /// Forgets all partitions; the member is told what it lost.
+    pub(crate) fn lose_all(&mut self) {
+        let receipts: Vec<Receipt> = self.parts.values().flat_map(Part::receipts).collect();
+        if !receipts.is_empty() {
+            self.news.push_back(Inflow::Lost(receipts));
+        }
+        self.clear();
+    }
+
+    /// Whoever waits learns that it is all over.
+    pub(crate) fn clear(&mut self) {
+        for part in self.parts.values_mut() {
+            part.lose();
+        }
+        self.parts.clear();
+        self.names.clear();
+        self.turn.clear();
+    }
+
+    /// What was handed out `handed` times rests for a while.
+    pub(crate) fn rest(&mut self, epoch: u64, offset: i64, handed: u16, after: Duration) {
+        let until = Instant::now()
+            .checked_add(after)
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400 * 365));
+        self.resting.push(Reverse((until, epoch, offset, handed)));
+    }
+
+    /// The part and entry of a receipt, when the member still has it.
+    pub(crate) fn held(&mut self, receipt: Receipt) -> Option<(&mut Part, i64)> {
+        let part = self.parts.get_mut(&(receipt.epoch >> 16))?;
+        let (offset, _) = part.held(receipt)?;
+        Some((part, offset))
+    }
+
+    /// Waits until what was just done with `receipt`'s partition is committed.
+    pub(crate) fn wait(
+        &mut self,
+        receipt: Receipt,
+        results: &Arc<Gather<Result<()>>>,
+        index: usize,
+    ) {
+        if let Some(part) = self.parts.get_mut(&(receipt.epoch >> 16)) {
+            let offset = i64::try_from(receipt.slot).unwrap_or(i64::MAX);
+            part.wait(offset, results, index);
+        }
+    }
+
+    fn wake_rested(&mut self, now: Instant) -> Option<Instant> {
+        while let Some(Reverse((until, epoch, offset, handed))) = self.resting.peek().copied() {
+            if until > now {
+                return Some(until);
+            }
+            self.resting.pop();
+            if let Some(part) = self.parts.get_mut(&epoch) {
+                part.wake(offset, handed);
+            }
+        }
+        None
+    }
+
+    /// Up to `max` deliveries, or news.
+    pub(crate) fn look(&mut self, max: usize) -> Look {
+        if let Some(news) = self.news.pop_front() {
+            return Look::Found(news);
+        }
+        let wake = self.wake_rested(Instant::now());
+        if max == 0 {
+            return Look::Nothing(None);
+        }
+        let mut deliveries = Vec::new();
+        let mut idle = 0;
+        while deliveries.len() < max && idle < self.turn.len() {
+            let Some(epoch) = self.turn.pop_front() else {
+                break;
+            };
+            self.turn.push_back(epoch);
+            let Some(part) = self.parts.get_mut(&epoch) else {
+                continue;
+            };
+            // A slice each, so that one partition does not keep the others waiting.
+            let slice = (max / self.turn.len().max(1)).max(1);
+            let before = deliveries.len();
+            while deliveries.len() < max && deliveries.len() - before < slice {
+                let Ok((offset, entry)) = part.hand_out() else {
+                    break;
+                };
+                let delivery = delivery(entry);
+                let handed = entry.handed;
+                deliveries.push(Delivery {
+                    receipt: part.receipt(offset, handed),
+                    ..delivery
+                });
+            }
+            idle = if deliveries.len() == before {
+                idle + 1
+            } else {
+                0
+            };
+        }
+        if deliveries.is_empty() {
+            return Look::Nothing(wake);
+        }
+        Look::Found(Inflow::Deliveries(deliveries))
+    }
+
+    /// Whether something is to be committed.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.parts.values().any(Part::wants_commit)
+    }
+
+    /// Bytes that wait to be handed out for the first time.
+    pub(crate) fn buffered(&self) -> usize {
+        self.parts.values().map(|part| part.bytes).sum()
+    }
+
+    /// Messages that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.parts.values().map(Part::waiting).sum()
+    }
+}
+
+fn delivery(entry: &Entry) -> Delivery {
+    let not_before = entry.due.and_then(|due| {
+        let after = due.duration_since(SystemTime::now()).ok()?;
+        Instant::now().checked_add(after)
+    });
+    Delivery {
+        receipt: Receipt { slot: 0, epoch: 0 },
+        message: Arc::clone(&entry.message),
+        position: entry.position.clone(),
+        delivery: u32::from(entry.handed).max(1) + u32::from(entry.suspect && entry.handed <= 1),
+        redelivered: entry.suspect,
+        not_before,
+        record: entry.record.map(|record| record.encode()),
+        malformed: entry.malformed.clone(),
+    }
+}
