@@ -80,7 +80,7 @@ async fn a_paused_group_hands_out_nothing_until_it_goes_on() {
     let said = place.ok(&["groups", "pause", "g", "a.>", "--json"]).await;
     assert_eq!(
         said,
-        "{\"group\":\"g\",\"paused\":true,\"pattern\":\"a.>\"}\n"
+        "{\"group\":\"g\",\"pattern\":\"a.>\",\"paused\":true}\n"
     );
     let table = place.ok(&["groups", "list"]).await;
     let states: Vec<&str> = table
