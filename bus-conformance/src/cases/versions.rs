@@ -236,7 +236,7 @@ async fn v3_a_newer_record_on_the_way_stops_without_settling(
     let newer = Records(Bytes::from_static(&[AttemptRecord::VERSION + 1, 0, 0, 0]));
     let old = context.client_behind(Arc::new(newer), &[]).await?;
     let new = context.client().await?;
-    let want = group("g", "a.b").lease(new.capabilities().min_lease.max(ms(300)));
+    let want = group("g", "a.b").lease(new.capabilities().min_lease.max(secs(1)));
     new.publish(&Note::new("a.b", 1)).await?;
     stops(&old, &new, &want).await?;
     // A member of the release that can read it goes on.
