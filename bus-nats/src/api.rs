@@ -147,7 +147,7 @@ fn body(value: &Value) -> Bytes {
     }
 }
 
-fn parse<T: DeserializeOwned>(what: &'static str, payload: &[u8]) -> Result<T> {
+pub(crate) fn parse<T: DeserializeOwned>(what: &'static str, payload: &[u8]) -> Result<T> {
     let reply: Reply<T> = serde_json::from_slice(payload).map_err(|_| senseless(what))?;
     match (reply.error, reply.body) {
         (Some(error), _) => Err(refused(error.into())),

@@ -101,6 +101,8 @@ pub(crate) const NO_STREAM: u64 = 10_059;
 pub(crate) const NO_CONSUMER: u64 = 10_014;
 pub(crate) const NO_MESSAGE: u64 = 10_037;
 pub(crate) const NOTHING_TO_DELETE: u64 = 10_057;
+/// A message of a place where none is, any more or yet.
+pub(crate) const NOT_THERE: u64 = 10_043;
 pub(crate) const WRONG_LAST_SEQUENCE: u64 = 10_071;
 /// Of several servers: another write to the same subject is on its way, and nobody knows yet whether it is stored.
 pub(crate) const UNDECIDED: u64 = 10_164;

@@ -27,6 +27,8 @@ pub(crate) struct Held {
     /// It lies in the buffer: no handler has seen it.
     pub(crate) buffered: bool,
     pub(crate) settling: Settling,
+    /// The server was told that it is to come again: a renewal would put that off.
+    pub(crate) returned: bool,
     /// For ordered subscriptions: what is handed over again in the member.
     pub(crate) delivery: Option<Box<Delivery>>,
 }

@@ -21,6 +21,7 @@ mod presence;
 mod publish;
 mod pull;
 mod registry;
+mod removal;
 mod request;
 mod respond;
 mod retention;

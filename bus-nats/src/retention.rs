@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bus_api::{Error, ErrorKind, Notice, Result, RetentionMode, SubscriptionId, WhenFull};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::api::{ConsumerInfo, time};
 use crate::core::Core;
@@ -14,6 +14,9 @@ use crate::registry::Known;
 const SETTLED_EVERY: Duration = Duration::from_millis(500);
 /// How often a race for a record is tried.
 const TRIES: usize = 8;
+/// How often, and after which pause, a consumer is looked at that has not noticed what was removed.
+const LOOKS: u32 = 20;
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How often messages beyond their age are looked for.
 fn by_age(age: Duration) -> Duration {
@@ -82,15 +85,14 @@ async fn trim_settled(core: &Core) -> Result<()> {
     let Some(lowest) = lowest.filter(|lowest| *lowest > stream.state.first_seq) else {
         return Ok(());
     };
-    let question = json!({"seq": lowest});
-    core.purge(&core.keys.data(), &question).await.map(drop)
+    core.remove(stream.state.first_seq..lowest).await.map(drop)
 }
 
 /// Removes messages and counts, for each subscription, what it had not settled of them.
-async fn drop_counted(core: &Core, question: &Value) -> Result<()> {
+async fn drop_counted(core: &Core, removing: impl Future<Output = Result<u64>>) -> Result<()> {
     let before = durables(core).await?;
     let data = core.keys.data();
-    if core.purge(&data, question).await? == 0 {
+    if removing.await? == 0 {
         return Ok(());
     }
     let first = match core.stream_info(&data).await? {
@@ -103,7 +105,7 @@ async fn drop_counted(core: &Core, question: &Value) -> Result<()> {
             continue;
         };
         let name = known.record.consumer(&id.broker_name());
-        let Some(after) = core.consumer_info(&data, &name).await? else {
+        let Some(after) = caught_up(core, &name, first).await? else {
             continue;
         };
         let unsettled = |info: &ConsumerInfo| info.num_pending + info.num_ack_pending;
@@ -117,6 +119,45 @@ async fn drop_counted(core: &Core, question: &Value) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The consumer once it has noticed that what it had handed over below `first` is gone: that takes the server a moment.
+async fn caught_up(core: &Core, name: &str, first: u64) -> Result<Option<ConsumerInfo>> {
+    let mut looks = 0;
+    loop {
+        let info = core.consumer_info(&core.keys.data(), name).await?;
+        let behind = info
+            .as_ref()
+            .is_some_and(|info| info.num_ack_pending > 0 && info.ack_floor.stream_seq + 1 < first);
+        if !behind || looks == LOOKS {
+            return Ok(info);
+        }
+        looks += 1;
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Removes the oldest messages until so many are left; says how many went.
+async fn keep_newest(core: &Core, keep: u64) -> Result<u64> {
+    let mut removed = 0;
+    loop {
+        let Some(stream) = core.stream_info(&core.keys.data()).await? else {
+            return Ok(removed);
+        };
+        let state = stream.state;
+        let excess = state.messages.saturating_sub(keep);
+        if excess == 0 {
+            return Ok(removed);
+        }
+        // Where places are empty it takes another turn.
+        let gone = core
+            .remove(state.first_seq..state.first_seq + excess)
+            .await?;
+        removed += gone;
+        if gone == 0 {
+            return Ok(removed);
+        }
+    }
 }
 
 /// Adds to what a subscription has lost.
@@ -160,7 +201,8 @@ async fn trim_aged(core: &Core, age: Duration) -> Result<()> {
     });
     let info = core.create_consumer(&data, &name, &config).await?;
     core.delete_consumer(&data, &name).await?;
-    drop_counted(core, &json!({"seq": info.delivered.stream_seq + 1})).await
+    let end = info.delivered.stream_seq + 1;
+    drop_counted(core, core.remove(stream.state.first_seq..end)).await
 }
 
 /// Starts the task that looks after age and settled messages; of all processes one does it at a time.
@@ -253,13 +295,7 @@ pub(crate) async fn make_room(core: &Core, messages: u64, bytes: u64) -> Result<
     if keep >= held {
         return Ok(());
     }
-    // To keep nothing is said by another word: 0 is no limit.
-    let question = if keep == 0 {
-        json!({"seq": stream.state.last_seq + 1})
-    } else {
-        json!({"keep": keep})
-    };
-    drop_counted(core, &question).await
+    drop_counted(core, keep_newest(core, keep)).await
 }
 
 /// Whether publishing has to make room itself.

@@ -70,6 +70,7 @@ impl Shared {
                 until,
                 buffered: true,
                 settling: Settling::No,
+                returned: false,
                 delivery: keep.then(|| Box::new(delivery.clone())),
             };
             state.add(held, &mut delivery);
@@ -107,6 +108,7 @@ impl Shared {
         held.redelivered = delivery.redelivered;
         held.buffered = true;
         held.settling = Settling::No;
+        held.returned = false;
         state.add(held, &mut delivery);
         let sequence = delivery.position.offset();
         let at = state
@@ -149,7 +151,34 @@ impl Shared {
             && let Some(held) = state.held.get_mut(&receipt.slot)
         {
             held.settling = Settling::No;
+            held.returned = false;
         }
+    }
+
+    /// Sends what lets it come again; no renewal is sent after it.
+    pub(crate) fn returning<T>(&self, receipt: Receipt, send: impl FnOnce() -> T) -> T {
+        let mut state = self.lock();
+        if receipt.epoch == state.epoch
+            && let Some(held) = state.held.get_mut(&receipt.slot)
+        {
+            held.returned = true;
+        }
+        send()
+    }
+
+    /// Sends the renewal of what is held: `None` when it is not this member's any more, nothing inside when the
+    /// server was told that it is to come again.
+    pub(crate) fn renewing<T>(
+        &self,
+        receipt: Receipt,
+        send: impl FnOnce(&Held) -> T,
+    ) -> Option<Option<T>> {
+        let state = self.lock();
+        if receipt.epoch != state.epoch {
+            return None;
+        }
+        let held = state.held.get(&receipt.slot)?;
+        Some((!held.returned).then(|| send(held)))
     }
 
     /// A record was stored.

@@ -127,9 +127,9 @@ fn rights(user: &str, may_create: bool, without: &str) -> String {
     publish.push("$JS.ACK.bus-t.>".to_owned());
     let api = [
         ("STREAM.INFO", &["bus-t", "bus-d", "bus-m"][..]),
-        ("STREAM.PURGE", &["bus-t", "bus-d", "bus-m"]),
+        ("STREAM.PURGE", &["bus-d", "bus-m"]),
         ("STREAM.MSG.GET", &["bus-t", "bus-d", "bus-m"]),
-        ("STREAM.MSG.DELETE", &["bus-m"]),
+        ("STREAM.MSG.DELETE", &["bus-t", "bus-m"]),
         ("CONSUMER.LIST", &["bus-t"]),
         ("CONSUMER.CREATE", &["bus-t.*", "bus-d.*"]),
         ("CONSUMER.INFO", &["bus-t.*"]),

@@ -12,6 +12,7 @@ mod crash;
 mod dead_letters;
 mod dead_store;
 mod dedup;
+mod delays;
 mod drain;
 mod flow;
 mod groups;
@@ -55,6 +56,7 @@ pub(crate) fn all() -> Vec<Case> {
         dead_letters::cases(),
         dead_store::cases(),
         dedup::cases(),
+        delays::cases(),
         drain::cases(),
         flow::cases(),
         groups::cases(),

@@ -178,7 +178,7 @@ async fn k1_settled_removes_what_everyone_has_settled(context: Context) -> Resul
 const FULL: [(&str, &str); 2] = [("retention.count", "50"), ("retention.full", "reject")];
 /// For publishes that are to be refused: they are tried again until then. Those that are to be stored have
 /// the usual time, because a machine may be slow.
-const BRIEFLY: (&str, &str) = ("publish_timeout", "1s");
+const BRIEFLY: (&str, &str) = ("publish_timeout", "3s");
 
 /// A client of a namespace that rejects when it is full, the first of the namespace: where a broker's log has
 /// the limits, they are those of whoever makes it. None where the transport says that it cannot reject: what it

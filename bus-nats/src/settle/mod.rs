@@ -77,17 +77,20 @@ pub(crate) fn certain(lease: Duration) -> Duration {
 /// Renews leases.
 pub(crate) async fn extend(handle: &Arc<Handle>, batch: &[Receipt]) -> Vec<Result<()>> {
     let sent_at = Instant::now();
-    let asked: Vec<Option<Slot>> = batch
+    let asked: Vec<Option<Option<Slot>>> = batch
         .iter()
         .map(|receipt| {
-            let held = handle.shared.held(*receipt)?;
-            Some(handle.tell(held.ack, Bytes::from_static(b"+WPI")))
+            let renew = |held: &Held| handle.tell(held.ack.clone(), Bytes::from_static(b"+WPI"));
+            handle.shared.renewing(*receipt, renew)
         })
         .collect();
     let patience = (handle.lease / 3).max(Duration::from_millis(100));
     let waits = asked.into_iter().zip(batch).map(async |(slot, receipt)| {
-        let Some(slot) = slot else {
-            return Err(fenced());
+        let slot = match slot {
+            None => return Err(fenced()),
+            // It is on its way back.
+            Some(None) => return Ok(()),
+            Some(Some(slot)) => slot,
         };
         match slot.answer(patience).await {
             Ok(_)
@@ -133,13 +136,7 @@ async fn run(
 }
 
 fn begin(handle: &Arc<Handle>, receipt: Receipt, step: Step) -> Result<Work> {
-    let how = match &step {
-        Step::Mark(_) => Settling::No,
-        Step::Settle(Settlement::Ack | Settlement::DeadLetter(_)) => Settling::ForGood,
-        // An ordered member keeps it, so nothing of it comes meanwhile.
-        Step::Settle(_) if handle.ordered => Settling::ForGood,
-        Step::Settle(_) => Settling::Again,
-    };
+    let how = settling(handle, &step);
     if !handle.is_active() {
         return Err(fenced());
     }
@@ -150,7 +147,7 @@ fn begin(handle: &Arc<Handle>, receipt: Receipt, step: Step) -> Result<Work> {
         (entry, slot)
     });
     let told = match (&entry, order(handle, &step)) {
-        (None, Some(order)) => Some(handle.tell(held.ack.clone(), order)),
+        (None, Some(order)) => Some(finally(handle, receipt, &held, how, order)),
         _ => None,
     };
     Ok(Work {
@@ -160,6 +157,26 @@ fn begin(handle: &Arc<Handle>, receipt: Receipt, step: Step) -> Result<Work> {
         entry,
         told,
     })
+}
+
+fn settling(handle: &Handle, step: &Step) -> Settling {
+    match step {
+        Step::Mark(_) => Settling::No,
+        Step::Settle(Settlement::Ack | Settlement::DeadLetter(_)) => Settling::ForGood,
+        // An ordered member keeps it, so nothing of it comes meanwhile.
+        Step::Settle(_) if handle.ordered => Settling::ForGood,
+        Step::Settle(_) => Settling::Again,
+    }
+}
+
+/// Tells the server what becomes of a delivery.
+fn finally(handle: &Handle, receipt: Receipt, held: &Held, how: Settling, order: Bytes) -> Slot {
+    let tell = || handle.tell(held.ack.clone(), order);
+    if how == Settling::Again {
+        handle.shared.returning(receipt, tell)
+    } else {
+        tell()
+    }
 }
 
 async fn finish(handle: &Arc<Handle>, work: Work) -> Result<()> {
@@ -183,7 +200,8 @@ async fn finish(handle: &Arc<Handle>, work: Work) -> Result<()> {
             handle.shared.recorded(receipt, record, at);
         }
         if let Some(order) = order(handle, &step) {
-            let told = told.unwrap_or_else(|| handle.tell(held.ack.clone(), order.clone()));
+            let how = settling(handle, &step);
+            let told = told.unwrap_or_else(|| finally(handle, receipt, &held, how, order.clone()));
             confirm(handle, receipt, &held.ack, &order, told).await?;
         }
         Ok(())
