@@ -1,9 +1,13 @@
 //! The clients that applications would use without the bus.
 
+#[cfg(feature = "kafka")]
+mod kafka;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "nats", feature = "kafka"))]
 mod template;
 
 use anyhow::Result;
@@ -16,7 +20,7 @@ pub(crate) const EVENT_TYPE: &str = "bench.message";
 pub(crate) const CONTENT_TYPE: &str = "application/octet-stream";
 
 /// How a raw client is used.
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "nats", feature = "kafka"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
     /// As its best users use it: connections of their own, pipelines, batches.
@@ -35,6 +39,16 @@ pub(crate) async fn sides(url: &str) -> Result<Vec<Box<dyn Side>>> {
         Some("redis" | "rediss" | "valkey") => vec![
             Box::new(redis::Redis::connect(address, Use::Best).await?),
             Box::new(redis::Redis::connect(address, Use::Plain).await?),
+        ],
+        #[cfg(feature = "nats")]
+        Some("nats" | "tls") => vec![
+            Box::new(nats::Nats::connect(address, Use::Best).await?),
+            Box::new(nats::Nats::connect(address, Use::Plain).await?),
+        ],
+        #[cfg(feature = "kafka")]
+        Some("kafka") => vec![
+            Box::new(kafka::Kafka::connect(address, Use::Best).await?),
+            Box::new(kafka::Kafka::connect(address, Use::Plain).await?),
         ],
         _ => Vec::new(),
     })

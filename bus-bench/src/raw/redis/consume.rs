@@ -73,14 +73,12 @@ impl Redis {
         load: &Load,
         tuned: bool,
     ) -> Result<Tally> {
-        match (self.usage, tuned) {
-            (Use::Best, false) => read_then_ack(reader, group, streams, load).await,
-            (Use::Best, true) => {
-                let acks = self.connection.clone();
-                read_while_acking(reader, acks, group, streams, load).await
-            }
-            (Use::Plain, _) => ack_singly(reader, group, streams, load).await,
-        }
+        let many = match (self.usage, tuned) {
+            (Use::Best, false) => (BATCH, 0),
+            (Use::Best, true) => (MANY, ACKS),
+            (Use::Plain, _) => return ack_singly(reader, group, streams, load).await,
+        };
+        ack_together(reader, &self.connection, group, streams, load, many).await
     }
 }
 
@@ -129,34 +127,19 @@ fn take(reply: &Value, group: &str, tally: &mut Tally) -> Result<Pipeline> {
     Ok(acks)
 }
 
-async fn read_then_ack(
-    mut connection: MultiplexedConnection,
-    group: &str,
-    streams: &[String],
-    load: &Load,
-) -> Result<Tally> {
-    let mut tally = Tally::new(load.messages);
-    while !tally.is_complete() {
-        let reply: Value = read(group, BATCH, streams)
-            .query_async(&mut connection)
-            .await?;
-        let acks = take(&reply, group, &mut tally)?;
-        let _: Vec<Value> = acks.query_async(&mut connection).await?;
-    }
-    Ok(tally)
-}
-
-async fn read_while_acking(
+/// One ack for all entries of a read; up to `window` of them on their way while the next read is.
+async fn ack_together(
     mut reader: MultiplexedConnection,
-    acks: MultiplexedConnection,
+    acks: &MultiplexedConnection,
     group: &str,
     streams: &[String],
     load: &Load,
+    (count, window): (usize, usize),
 ) -> Result<Tally> {
     let mut tally = Tally::new(load.messages);
     let mut acking = FuturesUnordered::new();
     while !tally.is_complete() {
-        let read = read(group, MANY, streams);
+        let read = read(group, count, streams);
         let reading = read.query_async::<Value>(&mut reader);
         tokio::pin!(reading);
         let reply = loop {
@@ -170,7 +153,7 @@ async fn read_while_acking(
         let settled = take(&reply, group, &mut tally)?;
         let mut connection = acks.clone();
         acking.push(async move { settled.query_async::<Vec<Value>>(&mut connection).await });
-        if acking.len() >= ACKS {
+        while acking.len() > window {
             acking.try_next().await?;
         }
     }
