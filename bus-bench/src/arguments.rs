@@ -23,9 +23,6 @@ pub struct Arguments {
     /// Only the bus, without raw clients beside it: for profilers
     #[arg(long)]
     pub alone: bool,
-    /// Prints JSON instead of a table
-    #[arg(long)]
-    pub json: bool,
     /// Draws the ratios into this file, as SVG
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,

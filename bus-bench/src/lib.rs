@@ -18,4 +18,5 @@ mod tally;
 mod work;
 
 pub use arguments::Arguments;
+pub use report::Report;
 pub use rounds::run;

@@ -1,21 +1,25 @@
 //! The rounds of a run.
 
 use anyhow::{Context, Result, ensure};
+use bus::BusUrl;
 
 use crate::arguments::Arguments;
 use crate::load::Load;
 use crate::measured::Measured;
 use crate::ours::Ours;
 use crate::place::Place;
-use crate::report::{Guarantee, Report, draw, table};
+use crate::report::{Guarantee, Report, draw};
 use crate::side::{Sample, Side};
 use crate::work::Work;
 
-/// Measures the bus at `url` and the raw clients of its transport, and prints the results.
+/// Measures the bus at `url` and the raw clients of its transport, in a runtime of its own.
+///
+/// The bus gets a namespace of its own instead of that of the URL, and its other options; of raw clients
+/// only their addresses and credentials are known.
 ///
 /// # Errors
-/// The bus or the server cannot be reached, some work failed, or messages were lost or came twice.
-pub fn run(url: &str, arguments: &Arguments) -> Result<()> {
+/// The bus or the server cannot be reached, some work failed, or the plot cannot be written.
+pub fn run(url: &BusUrl, arguments: &Arguments) -> Result<Report> {
     ensure!(
         arguments.rounds > 0 && arguments.messages != Some(0),
         "there is nothing to measure"
@@ -30,13 +34,14 @@ pub fn run(url: &str, arguments: &Arguments) -> Result<()> {
             .build()?,
     };
     let report = runtime.block_on(measure(url, arguments))?;
-    show(arguments, &report)?;
-    let wrong: u64 = report.measured.iter().map(Measured::wrong).sum();
-    ensure!(wrong == 0, "{wrong} messages were lost or came twice");
-    Ok(())
+    if let Some(path) = &arguments.plot {
+        let title = format!("Rate of the {} to raw clients", report.sides[0].side);
+        draw(path, &title, &report.measured)?;
+    }
+    Ok(report)
 }
 
-async fn measure(url: &str, arguments: &Arguments) -> Result<Report> {
+async fn measure(url: &BusUrl, arguments: &Arguments) -> Result<Report> {
     // A namespace of its own: nothing of an earlier run, nor of anybody else, is in the way.
     let namespace = format!("bench-{:08x}", fastrand::u32(..));
     let ours = Ours::connect(url, &namespace).await.context("the bus")?;
@@ -61,7 +66,7 @@ async fn measure(url: &str, arguments: &Arguments) -> Result<Report> {
             .collect(),
         measured: Vec::new(),
     };
-    let in_process = url.starts_with("memory:");
+    let in_process = url.scheme() == "memory";
     let messages = arguments
         .messages
         .unwrap_or(if in_process { 100_000 } else { 20_000 });
@@ -118,26 +123,4 @@ async fn rounds<'a>(
     }
     samples.retain(|(_, samples)| !samples.is_empty());
     Ok(samples)
-}
-
-#[expect(clippy::print_stdout, reason = "the results are what this is for")]
-fn show(arguments: &Arguments, report: &Report) -> Result<()> {
-    if let Some(path) = &arguments.plot {
-        let title = format!("Rate of the {} to raw clients", report.sides[0].side);
-        draw(path, &title, &report.measured)?;
-    }
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(report)?);
-        return Ok(());
-    }
-    println!("{}", table(&report.measured));
-    println!(
-        "{} rounds of all sides in turn, {} thread(s); medians (least–most); above 1 the bus is faster",
-        report.rounds, report.threads
-    );
-    println!("{}", report.place);
-    for side in &report.sides {
-        println!("{}: {}", side.side, side.guarantees);
-    }
-    Ok(())
 }

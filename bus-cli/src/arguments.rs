@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Groups(groups::Groups),
     Replay(replay::Replay),
     Doctor(doctor::Doctor),
+    #[cfg(feature = "bench")]
+    Bench(crate::command::bench::Bench),
     #[cfg(feature = "conformance")]
     Conformance(crate::command::conformance::Conformance),
     Completions(completions::Completions),

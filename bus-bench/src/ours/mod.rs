@@ -8,7 +8,7 @@ mod spread;
 
 use anyhow::Result;
 use async_trait::async_trait;
-use bus::{BusClient, Raw, Topic};
+use bus::{BusClient, BusUrl, Connector, Raw, Topic};
 
 use crate::load::Load;
 use crate::side::{Sample, Side};
@@ -22,9 +22,10 @@ pub(crate) struct Ours {
 
 impl Ours {
     /// The bus at `url`, in a namespace of its own.
-    pub(crate) async fn connect(url: &str, namespace: &str) -> Result<Self> {
-        let separator = if url.contains('?') { '&' } else { '?' };
-        let bus = bus::connect(&format!("{url}{separator}namespace={namespace}")).await?;
+    pub(crate) async fn connect(url: &BusUrl, namespace: &str) -> Result<Self> {
+        let mut url = url.clone();
+        url.options_mut().set("namespace", namespace);
+        let bus = Connector::new().connect(url).await?;
         Ok(Self {
             name: format!("bus over {}", bus.adapter().name()),
             bus,

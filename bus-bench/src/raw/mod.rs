@@ -11,6 +11,7 @@ mod redis;
 mod template;
 
 use anyhow::Result;
+use bus::BusUrl;
 
 use crate::side::Side;
 
@@ -30,26 +31,48 @@ enum Use {
 }
 
 /// The raw clients of the transport of `url`; none where there is none.
-pub(crate) async fn sides(url: &str) -> Result<Vec<Box<dyn Side>>> {
-    // Options are the bus's own.
-    let address = url.split('?').next().unwrap_or(url);
-    Ok(match address.split(':').next() {
-        Some("memory") => vec![Box::new(memory::Broadcast), Box::new(memory::Mpsc)],
+pub(crate) async fn sides(url: &BusUrl) -> Result<Vec<Box<dyn Side>>> {
+    #[cfg(any(feature = "redis", feature = "nats", feature = "kafka"))]
+    let address = &address(url);
+    Ok(match url.scheme() {
+        "memory" => vec![Box::new(memory::Broadcast), Box::new(memory::Mpsc)],
         #[cfg(feature = "redis")]
-        Some("redis" | "rediss" | "valkey") => vec![
+        "redis" | "rediss" => vec![
             Box::new(redis::Redis::connect(address, Use::Best).await?),
             Box::new(redis::Redis::connect(address, Use::Plain).await?),
         ],
         #[cfg(feature = "nats")]
-        Some("nats" | "tls") => vec![
+        "nats" | "tls" => vec![
             Box::new(nats::Nats::connect(address, Use::Best).await?),
             Box::new(nats::Nats::connect(address, Use::Plain).await?),
         ],
         #[cfg(feature = "kafka")]
-        Some("kafka") => vec![
+        "kafka" => vec![
             Box::new(kafka::Kafka::connect(address, Use::Best).await?),
             Box::new(kafka::Kafka::connect(address, Use::Plain).await?),
         ],
         _ => Vec::new(),
     })
+}
+
+/// The URL without options, which are the bus's own.
+#[cfg(any(feature = "redis", feature = "nats", feature = "kafka"))]
+fn address(url: &BusUrl) -> String {
+    let encode =
+        |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
+    let credentials = match (url.user(), url.password()) {
+        (None, None) => String::new(),
+        (user, password) => format!(
+            "{}:{}@",
+            encode(user.unwrap_or_default()),
+            encode(password.map_or("", bus::Secret::expose))
+        ),
+    };
+    let hosts: Vec<String> = url.hosts().iter().map(ToString::to_string).collect();
+    format!(
+        "{}://{credentials}{}/{}",
+        url.scheme(),
+        hosts.join(","),
+        url.path()
+    )
 }

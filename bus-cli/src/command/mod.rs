@@ -1,5 +1,7 @@
 //! The commands, one file each.
 
+#[cfg(feature = "bench")]
+pub(crate) mod bench;
 pub(crate) mod completions;
 #[cfg(feature = "conformance")]
 pub(crate) mod conformance;
@@ -29,6 +31,8 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<ExitCod
         Command::Completions(command) => return command.run(output),
         Command::Man(command) => return command.run(output),
         Command::Doctor(command) => return command.run(&global, output).await,
+        #[cfg(feature = "bench")]
+        Command::Bench(command) => return command.run(&global, output).await,
         #[cfg(feature = "conformance")]
         Command::Conformance(command) => return command.run(&global, output).await,
         _ => {}

@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+#[cfg(feature = "bench")]
+mod bench;
 mod blocks;
 #[path = "../common/mod.rs"]
 mod common;
