@@ -9,15 +9,13 @@ use bus_api::adapter::Backoff;
 use bus_api::{
     Admin, ErrorKind, Health, Result, Start, SubscriptionId, SubscriptionInfo, Topic, TopicInfo,
 };
-use rdkafka::admin::AdminOptions;
+use rdkafka::error::RDKafkaErrorCode;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::bus::KafkaBus;
 use crate::core::Core;
-use crate::error::{
-    code_of, error, from_client, from_code, invalid_argument, no_answer, no_subscription,
-};
+use crate::error::{code_of, error, invalid_argument, no_answer, no_subscription};
 use crate::member::metadata::Statement;
 use crate::registry::{Reset, Stored, millis};
 use crate::scan::Stretch;
@@ -186,8 +184,10 @@ impl Core {
     /// Live members of groups.
     pub(crate) async fn members(self: &Arc<Self>, groups: &[String]) -> Result<Vec<usize>> {
         let groups = groups.to_vec();
-        self.ask(move |core, patience| sys::describe_groups(core.client(), &groups, patience))
-            .await
+        self.ask_coordinator(move |client, patience| {
+            sys::describe_groups(client, &groups, patience)
+        })
+        .await
     }
 
     /// Puts a group to these offsets once its members have left.
@@ -219,23 +219,13 @@ impl Core {
         let mut backoff = Backoff::default();
         loop {
             self.usable()?;
-            let options = AdminOptions::new().request_timeout(Some(self.config.patience()));
+            let name = group.to_owned();
             let deleted = self
-                .admin()
-                .delete_groups(&[group], &options)
-                .await
-                .map_err(|native| from_client(&native))?;
-            let Some(Err((_, code))) = deleted.into_iter().next() else {
-                return Ok(());
-            };
-            let failed = from_code(code);
-            if failed.kind() == ErrorKind::NotFound {
-                return Ok(());
-            }
-            let waits = failed.kind() == ErrorKind::Unavailable
-                || code_of(&failed) == Some(rdkafka::error::RDKafkaErrorCode::NonEmptyGroup);
-            if !waits {
-                return Err(failed);
+                .ask_coordinator(move |client, patience| sys::delete_group(client, &name, patience))
+                .await;
+            match deleted {
+                Err(failed) if code_of(&failed) == Some(RDKafkaErrorCode::NonEmptyGroup) => {}
+                deleted => return deleted,
             }
             if Instant::now() >= deadline {
                 return Err(no_answer());
@@ -309,7 +299,7 @@ impl Core {
     /// What a group has committed.
     pub(crate) async fn committed(self: &Arc<Self>, group: &str) -> Result<Vec<Element>> {
         let group = group.to_owned();
-        self.ask(move |core, patience| sys::group_offsets(core.client(), &group, patience))
+        self.ask_coordinator(move |client, patience| sys::group_offsets(client, &group, patience))
             .await
     }
 }

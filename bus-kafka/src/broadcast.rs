@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bus_api::adapter::{BroadcastSettler, Leave, Leaving};
 use bus_api::cloudevents::Extent;
 use bus_api::{
-    Delivery, Error, ErrorKind, Inbound, Inflow, Notice, Pattern, Paused, Receipt, Receiver,
-    Result, SubscriptionSpec, Topic,
+    Delivery, Error, Inbound, Inflow, Notice, Pattern, Paused, Receipt, Receiver, Result,
+    SubscriptionSpec, Topic,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -20,10 +20,11 @@ use tokio::time::Instant;
 
 use crate::core::{Anchor, Core};
 use crate::ending::Ending;
-use crate::error::{closed, error, from_client, is_final};
+use crate::error::{closed, from_client, is_final};
 use crate::interest::Follower;
 use crate::link::Link;
 use crate::rebalance::Flow;
+use crate::thread;
 use crate::topics::Known;
 use crate::wire;
 
@@ -176,17 +177,12 @@ pub(crate) async fn subscribe(
         _anchor: Arc::clone(anchor),
     });
     let thread = Arc::clone(&shared);
-    std::thread::Builder::new()
-        .name("bus-kafka-broadcast".to_owned())
-        .spawn(move || {
-            run(&thread, &consumer);
-            drop(consumer);
-            thread.ending.finished();
-            thread.receiver.notify_one();
-        })
-        .map_err(|native| {
-            error(ErrorKind::Internal, "no thread can be started").caused_by(native)
-        })?;
+    thread::start("broadcast", move || {
+        run(&thread, &consumer);
+        drop(consumer);
+        thread.ending.finished();
+        thread.receiver.notify_one();
+    })?;
     let follower: std::sync::Weak<dyn Follower> =
         Arc::downgrade(&(Arc::clone(&shared) as Arc<dyn Follower>));
     core.add_follower(follower);

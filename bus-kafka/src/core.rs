@@ -12,6 +12,7 @@ use rdkafka::metadata::MetadataBroker;
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::coordinators::Coordinators;
 use crate::dead_letters::DeadLetters;
 use crate::error::{closed, error, from_client, is_final};
 use crate::interest::Followers;
@@ -21,6 +22,7 @@ use crate::names::Names;
 use crate::publish::Publisher;
 use crate::registry::Registry;
 use crate::sys::{self, Aside};
+use crate::thread;
 use crate::topics::Topics;
 
 /// How many times as long as one question may take the brokers are asked.
@@ -40,6 +42,7 @@ pub(crate) struct Core {
     pub(crate) followers: Followers,
     pub(crate) dead: DeadLetters,
     admin: Aside<AdminClient<Link>>,
+    pub(crate) coordinators: Coordinators,
     limits: OnceLock<Limits>,
 }
 
@@ -71,17 +74,15 @@ impl Core {
             dead: DeadLetters::default(),
             limits: OnceLock::new(),
             admin: Aside::new(admin),
+            coordinators: Coordinators::default(),
             life: Arc::clone(&link.life),
             link,
             config,
         });
         let heard = Arc::clone(&core);
-        std::thread::Builder::new()
-            .name("bus-kafka-client".to_owned())
-            .spawn(move || sys::serve(heard.client(), STEP, || heard.life.is_over()))
-            .map_err(|native| {
-                error(ErrorKind::Internal, "no thread can be started").caused_by(native)
-            })?;
+        thread::start("client", move || {
+            sys::serve(heard.client(), STEP, || heard.life.is_over());
+        })?;
         Ok(core)
     }
 

@@ -18,6 +18,7 @@ use crate::core::Core;
 use crate::error::{closed, error, from_client, no_answer};
 use crate::link::Link;
 use crate::sys::{self, When};
+use crate::thread;
 use crate::topics::Purpose;
 use crate::wire::Record;
 
@@ -227,12 +228,7 @@ impl Core {
             .and_then(|()| consumer.assign(&list))
             .map_err(|native| from_client(&native))?;
         let core = Arc::clone(self);
-        std::thread::Builder::new()
-            .name("bus-kafka-registry".to_owned())
-            .spawn(move || follow(&core, &consumer))
-            .map_err(|native| {
-                error(ErrorKind::Internal, "no thread can be started").caused_by(native)
-            })?;
+        thread::start("registry", move || follow(&core, &consumer))?;
         *started = true;
         Ok(())
     }

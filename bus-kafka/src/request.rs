@@ -18,6 +18,7 @@ use crate::error::{closed, error, from_client};
 use crate::link::Link;
 use crate::registry::millis;
 use crate::sys::When;
+use crate::thread;
 use crate::topics::Purpose;
 use crate::wire::{self, Record};
 
@@ -279,12 +280,7 @@ impl Requester {
             .and_then(|()| consumer.assign(&list))
             .map_err(|native| from_client(&native))?;
         let (core, waiting) = (Arc::clone(core), Arc::clone(&self.waiting));
-        std::thread::Builder::new()
-            .name("bus-kafka-replies".to_owned())
-            .spawn(move || follow(&core, &consumer, &waiting))
-            .map_err(|native| {
-                error(ErrorKind::Internal, "no thread can be started").caused_by(native)
-            })?;
+        thread::start("replies", move || follow(&core, &consumer, &waiting))?;
         let inbox = Inbox { topic, partition };
         *started = Some(inbox.clone());
         Ok(inbox)

@@ -258,8 +258,8 @@ impl Core {
             ..Element::default()
         });
         let group = group.to_owned();
-        self.ask(move |core, patience| {
-            sys::alter_group_offsets(core.client(), &group, &items, patience)
+        self.ask_coordinator(move |client, patience| {
+            sys::alter_group_offsets(client, &group, &items, patience)
         })
         .await
     }

@@ -26,6 +26,7 @@ pub(crate) use self::shared::{Shared, Stage};
 use crate::core::{Anchor, Core};
 use crate::error::{closed, error, from_client};
 use crate::registry::millis;
+use crate::thread;
 
 /// How often a member that waits for a reset looks for its end.
 const STEP: Duration = Duration::from_millis(50);
@@ -38,11 +39,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
     // So that a wrong property is found here.
     let first = consumer(shared)?;
     let shared = Arc::clone(shared);
-    std::thread::Builder::new()
-        .name("bus-kafka-member".to_owned())
-        .spawn(move || live(&shared, first))
-        .map(drop)
-        .map_err(|native| error(ErrorKind::Internal, "no thread can be started").caused_by(native))
+    thread::start("member", move || live(&shared, first)).map(drop)
 }
 
 fn consumer(shared: &Arc<Shared>) -> Result<Arc<BaseConsumer<Context>>> {
@@ -84,9 +81,7 @@ fn live(shared: &Arc<Shared>, first: Arc<BaseConsumer<Context>>) {
         shared.todo().topics = Some(shared.topics());
         let committer = {
             let (shared, consumer) = (Arc::clone(shared), Arc::clone(&consumer));
-            std::thread::Builder::new()
-                .name("bus-kafka-commit".to_owned())
-                .spawn(move || committer::run(&shared, &consumer))
+            thread::start("commit", move || committer::run(&shared, &consumer))
         };
         poll::run(shared, &consumer);
         consumer.context().halt();

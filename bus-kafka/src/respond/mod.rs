@@ -28,6 +28,7 @@ use crate::ending::Ending;
 use crate::error::{closed, error, from_client};
 use crate::member::leave_group;
 use crate::request::Address;
+use crate::thread;
 use crate::topics::Purpose;
 use crate::wire::{self, Record};
 
@@ -139,20 +140,15 @@ pub(crate) async fn respond(
         _anchor: Arc::clone(anchor),
     });
     let thread = Arc::clone(&shared);
-    std::thread::Builder::new()
-        .name("bus-kafka-requests".to_owned())
-        .spawn(move || {
-            poll::run(&thread, &consumer);
-            if !thread.core.life.is_over() {
-                leave_group(&consumer);
-            }
-            drop(consumer);
-            thread.ending.finished();
-            thread.receiver.notify_one();
-        })
-        .map_err(|native| {
-            error(ErrorKind::Internal, "no thread can be started").caused_by(native)
-        })?;
+    thread::start("requests", move || {
+        poll::run(&thread, &consumer);
+        if !thread.core.life.is_over() {
+            leave_group(&consumer);
+        }
+        drop(consumer);
+        thread.ending.finished();
+        thread.receiver.notify_one();
+    })?;
     let mut joined = shared.joined.subscribe();
     tokio::select! {
         _ = joined.wait_for(|joined| *joined) => {}

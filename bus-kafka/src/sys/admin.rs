@@ -281,6 +281,27 @@ pub(crate) fn alter_group_offsets<C: ClientContext>(
     }
 }
 
+/// Deletes a group without members; one that is not there is no error.
+pub(crate) fn delete_group<C: ClientContext>(
+    client: &Client<C>,
+    group: &str,
+    patience: Duration,
+) -> Result<()> {
+    let name = text(group)?;
+    // SAFETY: the client and the event are alive while they are used; the order is freed.
+    unsafe {
+        let queue = Queue::new(client.native_ptr());
+        let mut order = native::rd_kafka_DeleteGroup_new(name.as_ptr());
+        native::rd_kafka_DeleteGroups(client.native_ptr(), &mut order, 1, ptr::null(), queue.0);
+        native::rd_kafka_DeleteGroup_destroy(order);
+        let event = answer(&queue, patience)?;
+        let result = native::rd_kafka_event_DeleteGroups_result(event.0);
+        let mut count = 0;
+        let groups = native::rd_kafka_DeleteGroups_result_groups(result, &mut count);
+        group_result(groups, count).map(drop)
+    }
+}
+
 /// # Safety
 /// `groups` has `count` valid elements.
 unsafe fn group_result(

@@ -7,6 +7,9 @@ use crate::brokers::Kind;
 #[derive(Debug)]
 pub(super) struct Play {
     pub(super) servers: usize,
+    /// Whether every write goes to the disk before it is confirmed. Kafka confirms when enough brokers have it
+    /// in memory: what a broker that is killed has not written down, the others have.
+    pub(super) synced: bool,
     /// Options of the URL that this needs.
     pub(super) options: &'static str,
     /// Each with how often it happens in a full run.
@@ -24,6 +27,7 @@ impl Play {
         match kind {
             Kind::Redis => &[Self {
                 servers: 1,
+                synced: true,
                 options: "",
                 faults: &ALL_OF_ONE,
                 aborts: true,
@@ -31,12 +35,14 @@ impl Play {
             Kind::Nats => &[
                 Self {
                     servers: 1,
+                    synced: true,
                     options: "",
                     faults: &ALL_OF_ONE,
                     aborts: true,
                 },
                 Self {
                     servers: 3,
+                    synced: true,
                     options: "&replicas=3",
                     faults: &[(Fault::ServerKill, 10)],
                     aborts: false,
@@ -44,6 +50,7 @@ impl Play {
             ],
             Kind::Kafka => &[Self {
                 servers: 3,
+                synced: false,
                 options: "&replication=3",
                 faults: &[
                     (Fault::ServerKill, 30),

@@ -16,14 +16,21 @@ const GATHER_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) struct Stage {
     cluster: Cluster,
     options: &'static str,
+    synced: bool,
 }
 
 impl Stage {
-    /// Starts the servers, writing through to the disk, and waits until the bus can use them.
+    /// Starts the servers and waits until the bus can use them.
     pub(super) async fn start(kind: Kind, play: &Play) -> Result<Self> {
+        let setup = if play.synced {
+            Setup::synced()
+        } else {
+            Setup::default()
+        };
         let stage = Self {
-            cluster: Cluster::start(kind, play.servers, &Setup::synced()).await?,
+            cluster: Cluster::start(kind, play.servers, &setup).await?,
             options: play.options,
+            synced: play.synced,
         };
         let url = stage.url("gathering");
         let gathered = async {
@@ -50,7 +57,8 @@ impl Stage {
             .next()
             .map(|broker| broker.why().to_owned());
         let why = why.unwrap_or_default();
-        format!("{kind}, servers: {size}; {why}, every write synced")
+        let synced = if self.synced { "every write" } else { "none" };
+        format!("{kind}, servers: {size}; {why}; synced before it is confirmed: {synced}")
     }
 
     /// The URL of a namespace that leads straight to the servers.
