@@ -3,12 +3,12 @@
 //! librdkafka 2.12 has two defects there. A client outside of groups dereferences a null pointer when a broker
 //! answers a question for offsets that it is not the coordinator any more (`rd_kafka_handle_OffsetFetch`), so this
 //! one names a group, which it never joins. And who coordinates a group is remembered as long as it is asked for
-//! (`rd_kafka_coord_cache_get`), so the client is replaced when an answer fails.
+//! (`rd_kafka_coord_cache_get`), so the client is replaced when none serves.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bus_api::Result;
+use bus_api::{ErrorKind, Result};
 use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
@@ -36,7 +36,7 @@ impl Core {
         self.ask(move |core, patience| {
             let asking = core.asking()?;
             let answer = question(asking.client(), patience);
-            if answer.is_err() {
+            if matches!(&answer, Err(failed) if failed.kind() == ErrorKind::Unavailable) {
                 core.coordinators.forget(&asking);
             }
             answer

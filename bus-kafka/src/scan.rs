@@ -147,7 +147,8 @@ fn size(record: &rdkafka::message::BorrowedMessage<'_>) -> u64 {
 }
 
 /// A consumer outside of any group that tells the ends of partitions.
-fn reader(core: &Core) -> Result<Aside<BaseConsumer<Link>>> {
+/// A consumer that goes to places, outside of any group.
+pub(crate) fn reader(core: &Core) -> Result<Aside<BaseConsumer<Link>>> {
     let mut client = core.outside_of_groups();
     client
         .set("enable.partition.eof", "true")

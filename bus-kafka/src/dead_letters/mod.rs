@@ -1,233 +1,41 @@
 //! Dead letters: one compacted topic per subscription, keyed by the identity of the entry.
 
+mod index;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use bus_api::cloudevents::{Extent, dead_letter_details, dead_letter_from};
+use bus_api::cloudevents::{Extent, dead_letter_details};
 use bus_api::{
     Cursor, DeadLetter, DeadLetterId, DeadLetterPage, DeadLetterStore, Error, ErrorKind, Failure,
-    Group, Result, SubscriptionId, Topic,
+    Group, Result, SubscriptionId,
 };
 use bytes::Bytes;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::message::OwnedHeaders;
 use tokio::sync::Mutex;
 
+use self::index::{Index, SharedIndex, lock};
 use crate::bus::KafkaBus;
 use crate::core::Core;
-use crate::error::{closed, from_client, invalid_argument, no_answer, senseless};
-use crate::link::Link;
-use crate::sys::{self, Aside, When};
+use crate::error::{closed, invalid_argument};
+use crate::sys::When;
 use crate::topics::{Known, Purpose};
 use crate::wire::{self, Record};
 
 /// The header that holds everything of an entry but its message.
 const DETAILS: &str = "bus-dead";
-/// How long a record is waited for before looking at the clock.
-const STEP: Duration = Duration::from_millis(100);
-
 /// Where an entry lies in the order of writing: time, topic, offset.
 type Place = (u64, String, i64);
 
-/// What is known of an entry.
-#[derive(Clone, Copy, Debug)]
-struct Item {
-    millis: u64,
-    /// The last record of it; the first one is its place, as long as it is not compacted away.
-    last: i64,
-}
-
-/// Which entries a topic holds; no entry itself.
-struct Index {
-    topic: String,
-    known: Known,
-    consumer: Aside<BaseConsumer<Link>>,
-    /// Everything before was read.
-    next: i64,
-    items: BTreeMap<i64, Item>,
-    offsets: HashMap<DeadLetterId, i64>,
-}
-
 /// The indexes of a connection, by topic.
 #[derive(Default)]
-pub(crate) struct DeadLetters(Mutex<HashMap<String, Arc<std::sync::Mutex<Index>>>>);
+pub(crate) struct DeadLetters(Mutex<HashMap<String, SharedIndex>>);
 
 impl std::fmt::Debug for DeadLetters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DeadLetters").finish_non_exhaustive()
     }
-}
-
-impl Index {
-    fn open(core: &Core, topic: String, known: Known) -> Result<Self> {
-        let mut client = core.outside_of_groups();
-        client
-            .set("enable.partition.eof", "true")
-            // Going elsewhere waits for the fetch that is under way.
-            .set("fetch.wait.max.ms", "5");
-        core.config.finish(&mut client);
-        let consumer = client
-            .create_with_context(core.link())
-            .map_err(|native| from_client(&native))?;
-        Ok(Self {
-            topic,
-            known,
-            consumer: Aside::new(consumer),
-            next: 0,
-            items: BTreeMap::new(),
-            offsets: HashMap::new(),
-        })
-    }
-
-    /// Always anew, so that nothing is left in the client's buffer from before.
-    fn go_to(&self, offset: i64) -> Result<()> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.topic, 0, Offset::Offset(offset))
-            .and_then(|()| self.consumer.assign(&list))
-            .map_err(|native| from_client(&native))
-    }
-
-    /// Reads records from `from` on and before `end`, until `take` says that it is enough.
-    fn read(
-        &self,
-        from: i64,
-        end: i64,
-        patience: Duration,
-        mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<bool>,
-    ) -> Result<()> {
-        if from >= end {
-            return Ok(());
-        }
-        self.go_to(from)?;
-        let until = std::time::Instant::now() + patience;
-        loop {
-            match self.consumer.poll(STEP) {
-                Some(Ok(record)) => {
-                    let offset = record.offset();
-                    let goes_on = take(&record)?;
-                    if !goes_on || offset + 1 >= end {
-                        return Ok(());
-                    }
-                }
-                // The last records may have been compacted away.
-                Some(Err(KafkaError::PartitionEOF(_))) => {
-                    let known = sys::known_end(&*self.consumer, &self.topic, 0);
-                    if known.is_some_and(|known| known >= end) {
-                        return Ok(());
-                    }
-                }
-                Some(Err(native)) => {
-                    let failed = from_client(&native);
-                    if crate::error::is_final(&failed) {
-                        return Err(failed);
-                    }
-                }
-                None => {}
-            }
-            if std::time::Instant::now() >= until {
-                return Err(no_answer());
-            }
-        }
-    }
-
-    /// Learns of everything that was written before `end`.
-    fn catch_up(&mut self, end: i64, patience: Duration) -> Result<()> {
-        let from = self.next;
-        let mut read = Vec::new();
-        self.read(from, end, patience, |record| {
-            let id = record
-                .key()
-                .and_then(|key| std::str::from_utf8(key).ok())
-                .and_then(|key| key.parse::<DeadLetterId>().ok());
-            let millis = crate::registry::millis(wire::stored_at(record.timestamp()));
-            read.push((record.offset(), id, millis, record.payload().is_some()));
-            Ok(true)
-        })?;
-        for (offset, id, millis, stays) in read {
-            let Some(id) = id else {
-                continue;
-            };
-            let first = self.offsets.get(&id).copied();
-            match (first, stays) {
-                (Some(first), true) => {
-                    if let Some(item) = self.items.get_mut(&first) {
-                        item.last = offset;
-                    }
-                }
-                (Some(first), false) => {
-                    self.items.remove(&first);
-                    self.offsets.remove(&id);
-                }
-                (None, true) => {
-                    let last = offset;
-                    self.items.insert(offset, Item { millis, last });
-                    self.offsets.insert(id, offset);
-                }
-                (None, false) => {}
-            }
-        }
-        self.next = self.next.max(end);
-        Ok(())
-    }
-
-    /// The entries at these places, which are in order.
-    fn entries(&mut self, first: &[i64], patience: Duration) -> Result<Vec<Option<DeadLetter>>> {
-        let mut found: Vec<Option<DeadLetter>> = vec![None; first.len()];
-        let mut wanted: BTreeMap<i64, usize> = BTreeMap::new();
-        for (index, offset) in first.iter().enumerate() {
-            wanted.insert(*offset, index);
-        }
-        self.collect(&wanted, &mut found, patience)?;
-        // What was compacted away was written again later.
-        let again: BTreeMap<i64, usize> = first
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| found[*index].is_none())
-            .filter_map(|(index, offset)| Some((self.items.get(offset)?.last, index)))
-            .filter(|(last, index)| *last != first[*index])
-            .collect();
-        self.collect(&again, &mut found, patience)?;
-        Ok(found)
-    }
-
-    fn collect(
-        &mut self,
-        wanted: &BTreeMap<i64, usize>,
-        found: &mut [Option<DeadLetter>],
-        patience: Duration,
-    ) -> Result<()> {
-        let (Some((from, _)), Some((last, _))) =
-            (wanted.first_key_value(), wanted.last_key_value())
-        else {
-            return Ok(());
-        };
-        self.read(*from, last + 1, patience, |record| {
-            if let Some(index) = wanted.get(&record.offset()) {
-                found[*index] = Some(entry(record)?);
-            }
-            Ok(true)
-        })
-    }
-}
-
-fn entry(record: &BorrowedMessage<'_>) -> Result<DeadLetter> {
-    const WHAT: &str = "an entry among the dead letters";
-    let details = sys::headers(record)
-        .into_iter()
-        .flatten()
-        .find(|(name, _)| *name == DETAILS.as_bytes())
-        .map(|(_, value)| value)
-        .ok_or_else(|| senseless(WHAT))?;
-    // The message says its own topic; this one is only for damaged entries.
-    let topic = Topic::new("unknown")?;
-    let stored_at = wire::stored_at(record.timestamp());
-    let position = wire::position(&record.topic().into(), record.offset(), stored_at);
-    let decoded = wire::read(record, &position, &topic, Extent::Whole)?;
-    dead_letter_from(details, Arc::new(decoded.message))
 }
 
 impl Core {
@@ -296,10 +104,7 @@ impl Core {
     }
 
     /// The indexes of these topics, up to date.
-    async fn indexes(
-        self: &Arc<Self>,
-        topics: &[String],
-    ) -> Result<Vec<Arc<std::sync::Mutex<Index>>>> {
+    async fn indexes(self: &Arc<Self>, topics: &[String]) -> Result<Vec<SharedIndex>> {
         let known = self.look_up(topics).await?;
         let logs: Vec<(String, Known)> = topics
             .iter()
@@ -318,7 +123,7 @@ impl Core {
                 Some(index) => Arc::clone(index),
                 None => {
                     let index = Index::open(self, topic.clone(), known)?;
-                    let index = Arc::new(std::sync::Mutex::new(index));
+                    let index = SharedIndex::new(index.into());
                     all.insert(topic.clone(), Arc::clone(&index));
                     index
                 }
@@ -340,22 +145,13 @@ impl Core {
         .await
     }
 
-    async fn indexes_of(
-        self: &Arc<Self>,
-        group: &Group,
-    ) -> Result<Vec<Arc<std::sync::Mutex<Index>>>> {
+    async fn indexes_of(self: &Arc<Self>, group: &Group) -> Result<Vec<SharedIndex>> {
         self.usable()?;
         match self.dead_topics().await?.remove(group) {
             Some(topics) => self.indexes(&topics).await,
             None => Ok(Vec::new()),
         }
     }
-}
-
-fn lock(index: &std::sync::Mutex<Index>) -> std::sync::MutexGuard<'_, Index> {
-    index
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn record(topic: String, entry: &DeadLetter) -> Record {
