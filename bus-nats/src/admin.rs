@@ -207,8 +207,11 @@ impl Admin for NatsBus {
         core.delete_consumer(&core.keys.data(), &before.consumer(&sub))
             .await?;
         retention::forget_records(core, &sub, before.era).await?;
-        let question = json!({"filter": core.keys.active(&sub)});
-        core.purge(&core.keys.books(), &question).await.map(drop)
+        for subject in [core.keys.active(&sub), core.keys.runs(&sub)] {
+            let question = json!({"filter": subject});
+            core.purge(&core.keys.books(), &question).await?;
+        }
+        Ok(())
     }
 
     async fn pause(&self, subscription: &SubscriptionId) -> Result<()> {

@@ -1,6 +1,8 @@
 //! What a member holds.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_nats::Subject;
 use bus_api::{Delivery, Error, Receipt};
@@ -14,6 +16,13 @@ pub(crate) struct Held {
     pub(crate) sequence: u64,
     /// Where its settlement goes.
     pub(crate) ack: Subject,
+    /// The run of the server that handed it over, where that matters, and the number of the hand-over.
+    pub(crate) run: Option<Arc<str>>,
+    pub(crate) hand_over: u64,
+    /// When it was stored, by the server's clock.
+    pub(crate) stored_at: SystemTime,
+    /// When its lease was renewed: the last time, and the time before.
+    pub(crate) renewed: [Option<Instant>; 2],
     /// Hand-overs as the server counts them.
     pub(crate) count: u32,
     /// A handler may have started it before.
@@ -49,6 +58,8 @@ pub(crate) enum Settling {
 pub(crate) struct Fetched {
     pub(crate) delivery: Delivery,
     pub(crate) ack: Subject,
+    pub(crate) run: Option<Arc<str>>,
+    pub(crate) hand_over: u64,
     pub(crate) record_at: Option<u64>,
     pub(crate) until: Instant,
 }

@@ -124,6 +124,11 @@ impl Keys {
         format!("{}.m.l.{sub}", self.namespace)
     }
 
+    /// What the server remembered of a subscription, run by run.
+    pub(crate) fn runs(&self, sub: &str) -> String {
+        format!("{}.m.r.{sub}", self.namespace)
+    }
+
     /// The lease of whoever looks after something of the namespace.
     pub(crate) fn keeper(&self, what: &str) -> String {
         format!("{}.m.k.{what}", self.namespace)

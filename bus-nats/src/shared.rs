@@ -1,6 +1,6 @@
 //! What the driver of a member, its receiver and its settler share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bus_api::{AttemptRecord, Delivery, Error, Inflow, Receipt, Result};
 use tokio::sync::Notify;
@@ -22,7 +22,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -44,6 +44,8 @@ impl Shared {
             let Fetched {
                 mut delivery,
                 ack,
+                run,
+                hand_over,
                 record_at,
                 until,
             } = one;
@@ -56,6 +58,9 @@ impl Shared {
             {
                 // The server took the lease for ended while this member held it: it still does.
                 held.ack = ack;
+                held.run = run;
+                held.hand_over = hand_over;
+                held.renewed = [None; 2];
                 held.count = delivery.delivery;
                 held.until = until;
                 continue;
@@ -63,6 +68,10 @@ impl Shared {
             let held = Held {
                 sequence,
                 ack,
+                run,
+                hand_over,
+                stored_at: delivery.position.stored_at(),
+                renewed: [None; 2],
                 count: delivery.delivery,
                 redelivered: delivery.redelivered,
                 record: delivery.record.clone(),
@@ -155,32 +164,6 @@ impl Shared {
         }
     }
 
-    /// Sends what lets it come again; no renewal is sent after it.
-    pub(crate) fn returning<T>(&self, receipt: Receipt, send: impl FnOnce() -> T) -> T {
-        let mut state = self.lock();
-        if receipt.epoch == state.epoch
-            && let Some(held) = state.held.get_mut(&receipt.slot)
-        {
-            held.returned = true;
-        }
-        send()
-    }
-
-    /// Sends the renewal of what is held: `None` when it is not this member's any more, nothing inside when the
-    /// server was told that it is to come again.
-    pub(crate) fn renewing<T>(
-        &self,
-        receipt: Receipt,
-        send: impl FnOnce(&Held) -> T,
-    ) -> Option<Option<T>> {
-        let state = self.lock();
-        if receipt.epoch != state.epoch {
-            return None;
-        }
-        let held = state.held.get(&receipt.slot)?;
-        Some((!held.returned).then(|| send(held)))
-    }
-
     /// A record was stored.
     pub(crate) fn recorded(&self, receipt: Receipt, record: &AttemptRecord, at: u64) {
         let mut state = self.lock();
@@ -198,7 +181,7 @@ impl Shared {
     }
 
     /// The lease was renewed.
-    pub(crate) fn extended(&self, receipt: Receipt, until: Instant) -> bool {
+    pub(crate) fn extended(&self, receipt: Receipt, sent_at: Instant, until: Instant) -> bool {
         let mut state = self.lock();
         if receipt.epoch != state.epoch {
             return false;
@@ -206,6 +189,7 @@ impl Shared {
         match state.held.get_mut(&receipt.slot) {
             Some(held) => {
                 held.until = held.until.max(until);
+                held.renewed = [Some(sent_at), held.renewed[0]];
                 true
             }
             None => false,
@@ -378,7 +362,7 @@ impl Drop for Wanting<'_> {
 }
 
 /// Ends the subscription when its driver is gone, however that came.
-pub(crate) struct EndsWith(pub(crate) std::sync::Arc<Shared>);
+pub(crate) struct EndsWith(pub(crate) Arc<Shared>);
 
 impl Drop for EndsWith {
     fn drop(&mut self) {

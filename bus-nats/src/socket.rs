@@ -17,6 +17,8 @@ pub(crate) struct Reach {
     pub(crate) up: bool,
     /// How often it was made.
     pub(crate) epoch: u64,
+    /// When it broke last.
+    pub(crate) lost_at: Option<Instant>,
 }
 
 /// What a connection tells about subjects that the user may not use.
@@ -142,7 +144,10 @@ fn on_event(event: &Event, reach: &watch::Sender<Reach>, life: &Life, violations
             life.reached();
         }
         Event::Disconnected => {
-            reach.send_modify(|reach| reach.up = false);
+            reach.send_modify(|reach| {
+                reach.up = false;
+                reach.lost_at = Some(Instant::now());
+            });
             life.lost();
         }
         Event::SlowConsumer(_) => life.notices().report(Notice::SlowConsumer),

@@ -21,6 +21,7 @@ use crate::error::{
 };
 use crate::member::Driver;
 use crate::registry::{Known, SubRecord};
+use crate::runs::Reached;
 use crate::settle::{NatsSettler, late};
 use crate::shared::Shared;
 use crate::start::{self, StoredStart};
@@ -48,6 +49,8 @@ pub(crate) struct Handle {
     /// An ordered member may settle until then; none while another one is active.
     active_until: Mutex<Option<Instant>>,
     doubted: AtomicBool,
+    /// The run of the server that is reached; none before it was found out.
+    run: Mutex<Option<Reached>>,
     /// An operator has paused the subscription.
     paused: watch::Sender<bool>,
     pub(crate) leaving: watch::Sender<bool>,
@@ -102,6 +105,17 @@ impl Handle {
             .paused = paused;
         self.paused
             .send_if_modified(|now| std::mem::replace(now, paused) != paused);
+    }
+
+    pub(crate) fn run(&self) -> Option<Reached> {
+        self.run
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn set_run(&self, run: Option<Reached>) {
+        *self.run.lock().unwrap_or_else(PoisonError::into_inner) = run;
     }
 
     /// The consumer may be gone: the driver looks.
@@ -174,6 +188,7 @@ pub(crate) async fn subscribe(
         record: Mutex::new(record),
         active_until: Mutex::new(None),
         doubted: AtomicBool::new(false),
+        run: Mutex::new(None),
         leaving: watch::Sender::new(false),
         left: watch::Sender::new(None),
     });

@@ -3,8 +3,8 @@
 use crate::case::{Case, case};
 use crate::context::Context;
 use crate::factory::Control;
-use crate::outcome::{Violation, ensure_eq};
-use crate::probe::{Ledger, Token, ack_all, group, ms, notes, secs};
+use crate::outcome::{Violation, ensure, ensure_eq};
+use crate::probe::{Ledger, Note, Token, ack_all, group, ms, notes, secs};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -13,6 +13,9 @@ pub(crate) fn cases() -> Vec<Case> {
             .with(&[Control::Kill])
             .within(secs(60)),
         case!(a1_a_confirmed_ack_survives_the_broker)
+            .with(&[Control::Restart])
+            .within(secs(90)),
+        case!(a1_of_two_members_one_is_confirmed_after_a_restart)
             .with(&[Control::Restart])
             .within(secs(90)),
         case!(a1_an_ack_is_confirmed_once_the_link_is_back)
@@ -95,6 +98,35 @@ async fn a1_a_confirmed_ack_survives_the_broker(context: Context) -> Result<(), 
     let mut inbox = context.client().await?.join(want).await?;
     let odd = (0..40).filter(|number| number % 2 == 1);
     inbox.take_all(&Ledger::expecting(odd)).await
+}
+
+/// A broker that was killed may have forgotten who has what, and give it to another member. From then on it is
+/// that one's, and an ack of the first is not confirmed: the message would come after its confirmed ack.
+async fn a1_of_two_members_one_is_confirmed_after_a_restart(
+    context: Context,
+) -> Result<(), Violation> {
+    let client = context.client().await?;
+    let want = group("g", "a.b").in_flight(1);
+    let mut inbox = client.join(want.clone()).await?;
+    client.publish(&Note::new("a.b", 1)).await?;
+    let held = inbox.next().await?;
+    context.factory().stop_broker().await?;
+    context.factory().start_broker().await?;
+    let mut other = context.client().await?.join(want).await?;
+    match tokio::time::timeout(secs(3), other.next()).await {
+        Ok(again) => {
+            let again = again?;
+            let confirmed = held.ack().await;
+            ensure!(
+                confirmed.is_err(),
+                "an ack was confirmed of what another member had got meanwhile"
+            );
+            again.ack().await?;
+        }
+        Err(_) => held.ack().await?,
+    }
+    inbox.quiet().await?;
+    other.quiet().await
 }
 
 /// An ack that is requested while the broker is away waits for it instead of pretending (L3).

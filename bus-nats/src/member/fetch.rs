@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{Driver, Stop, Turn};
+use crate::api::ConsumerInfo;
 use crate::core::Core;
 use crate::held::Fetched;
 use crate::link::{Line, Slot};
@@ -90,6 +91,7 @@ impl Driver {
         let core = &handle.core;
         let log = core.log().await?;
         let until = came_after + certain(handle.lease);
+        let run = self.of_run();
         let mut arriving = Vec::with_capacity(messages.len());
         for message in messages {
             let Some(ack) = message.reply.clone() else {
@@ -143,6 +145,8 @@ impl Driver {
             fetched.push(Fetched {
                 delivery,
                 ack: one.ack,
+                run: run.clone(),
+                hand_over: one.place.hand_over,
                 record_at: recorded.at,
                 until: one.until,
             });
@@ -180,7 +184,7 @@ impl Driver {
         let made = |sequence| format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{hand_over}.0.0");
         let (from, to) = (info.ack_floor.stream_seq + 1, info.delivered.stream_seq);
         if broke_over_damage {
-            self.take_damaged(from, to, made).await?;
+            self.take_damaged(&info, made).await?;
         }
         if handle.ordered {
             // The active member alone has any of it, and order allows no gap.
@@ -216,8 +220,14 @@ impl Driver {
     }
 
     /// Takes up messages that the client library cannot read, as damaged ones.
-    async fn take_damaged(&mut self, from: u64, to: u64, made: impl Fn(u64) -> String) -> Turn<()> {
+    async fn take_damaged(
+        &mut self,
+        info: &ConsumerInfo,
+        made: impl Fn(u64) -> String,
+    ) -> Turn<()> {
         let handle = Arc::clone(&self.handle);
+        let (from, to) = (info.ack_floor.stream_seq + 1, info.delivered.stream_seq);
+        let hand_over = info.delivered.consumer_seq;
         let core = &handle.core;
         let log = core.log().await?;
         let filter = core.keys.pattern(&handle.id.pattern);
@@ -235,6 +245,8 @@ impl Driver {
             fetched.push(Fetched {
                 delivery,
                 ack: made(stored.seq).into(),
+                run: self.of_run(),
+                hand_over,
                 record_at: recorded.at,
                 until: Instant::now() + certain(handle.lease),
             });

@@ -110,6 +110,7 @@ impl Driver {
         let reset = own.era != record.era;
         self.puller = None;
         self.gathering = None;
+        handle.set_run(None);
         self.standing.demote(&handle);
         handle.set_record(record);
         handle.shared.lose_all(log_lost || reset);

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::core::Anchor;
 use crate::error::{closed, is_final};
+use crate::held::Held;
 use crate::presence::{Presence, valid_for};
 use crate::pull::{Pulled, Puller};
 use crate::settle::{extend, late, release};
@@ -136,34 +137,46 @@ impl Driver {
         let woken = handle.shared.driver.notified();
         tokio::pin!(woken);
         woken.as_mut().enable();
+        let seen_main = handle.core.link.socket.reach();
         if handle.take_doubt() || self.doubtful {
             self.look_for_consumer().await?;
         }
         self.stand().await?;
         self.duties().await?;
         self.connect().await?;
+        if self.doubtful {
+            // What was pulled now would lie unread while the server is asked.
+            return Ok(());
+        }
         self.look_for_missing().await?;
         let active = self.standing.may_fetch();
         let mut until = self.present_at.min(self.extend_at);
         until = until.min(self.standing.next_duty(&handle));
         let seen = self.feed;
+        let changed = async {
+            tokio::select! {
+                () = handle.core.feed.changed_from(seen) => {}
+                () = handle.core.link.socket.changed_from(seen_main) => {}
+            }
+        };
         let room = self.room();
         let Some(puller) = &mut self.puller else {
             tokio::select! {
                 () = woken => {}
                 () = tokio::time::sleep_until(until) => {}
-                () = handle.core.feed.changed_from(seen) => {}
+                () = changed => {}
                 () = handle.core.life.ended() => {}
             }
             return Ok(());
         };
-        let room = if active { room } else { 0 };
+        let known = handle.knows_run() || !handle.may_forget();
+        let room = if active && known { room } else { 0 };
         puller.top_up(&handle.core, room, false).await?;
         let until = puller.next_duty().map_or(until, |duty| until.min(duty));
         let first = tokio::select! {
             biased;
             () = handle.core.life.ended() => return Ok(()),
-            () = handle.core.feed.changed_from(seen) => return Ok(()),
+            () = changed => return Ok(()),
             message = puller.next() => match message {
                 Some(message) => message,
                 None => return Err(Stop::Failed(closed())),
@@ -238,6 +251,9 @@ impl Driver {
             self.feed = feed;
             return Ok(());
         }
+        if main.up && !self.recall().await? {
+            return Ok(());
+        }
         if self.puller.is_some() && feed == self.feed && self.unseen.is_none() {
             return Ok(());
         }
@@ -256,6 +272,28 @@ impl Driver {
             self.unseen = None;
         }
         Ok(())
+    }
+
+    /// Finds out what the server still knows when it has been started again, before it is asked for messages;
+    /// false when its consumer is gone.
+    async fn recall(&mut self) -> Turn<bool> {
+        let handle = Arc::clone(&self.handle);
+        if handle.knows_run() || !handle.may_forget() {
+            return Ok(true);
+        }
+        let Some((run, runs)) = handle.find_run().await? else {
+            self.doubtful = true;
+            return Ok(false);
+        };
+        let ours = |of: &str, held: &Held| handle.ours(&runs, of, held);
+        handle.shared.recalled(&run.server, ours);
+        handle.set_run(Some(run));
+        Ok(true)
+    }
+
+    /// The run of the server whose hand-overs come.
+    fn of_run(&self) -> Option<Arc<str>> {
+        self.handle.run().map(|run| run.server)
     }
 
     async fn be_present(&mut self) -> Result<()> {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::entry::Entry;
 use crate::api::pub_ack;
 use crate::error::{UNDECIDED, WRONG_LAST_SEQUENCE, closed, fenced, is_refusal};
+use crate::held::Held;
 use crate::link::{Lost, Slot};
 use crate::subscribe::Handle;
 
@@ -62,7 +63,7 @@ pub(super) async fn confirm(
 ) -> Result<()> {
     loop {
         match slot.answer(PATIENCE).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return in_time(handle, receipt),
             // The consumer is gone, or its leader is being elected: the driver finds out.
             Err(Lost::NoResponders) => {
                 handle.doubt();
@@ -72,6 +73,14 @@ pub(super) async fn confirm(
         }
         again(handle, receipt).await?;
         slot = handle.tell(ack.clone(), order.clone());
+    }
+}
+
+/// An answer that came when the lease had ended says nothing: another member may have got the message before.
+fn in_time(handle: &Handle, receipt: Receipt) -> Result<()> {
+    match handle.shared.held(receipt) {
+        Some(held) if held.until > Instant::now() => Ok(()),
+        _ => Err(fenced()),
     }
 }
 
@@ -95,7 +104,17 @@ async fn again(handle: &Handle, receipt: Receipt) -> Result<()> {
         // In steps, because it may be lost meanwhile.
         let step = held.until.min(Instant::now() + PATIENCE);
         if handle.core.link.socket.until_up(step).await.is_ok() {
-            return Ok(());
+            if handle.reaches(held.run.as_deref()) {
+                return Ok(());
+            }
+            // The driver finds out what the server still knows.
+            tokio::time::sleep(REST).await;
         }
     }
+}
+
+/// What is held, once the server is known to know it.
+pub(super) async fn recalled(handle: &Handle, receipt: Receipt) -> Result<Held> {
+    again(handle, receipt).await?;
+    handle.shared.held(receipt).ok_or_else(fenced)
 }

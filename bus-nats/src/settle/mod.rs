@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;
 
-use self::confirm::{confirm, store};
+use self::confirm::{confirm, recalled, store};
 pub(crate) use self::entry::{DUE, RELEASED};
 use self::entry::{Entry, entry, order, unstarted};
 use crate::error::{error, fenced};
@@ -80,7 +80,10 @@ pub(crate) async fn extend(handle: &Arc<Handle>, batch: &[Receipt]) -> Vec<Resul
     let asked: Vec<Option<Option<Slot>>> = batch
         .iter()
         .map(|receipt| {
-            let renew = |held: &Held| handle.tell(held.ack.clone(), Bytes::from_static(b"+WPI"));
+            let renew = |held: &Held| {
+                let known = handle.reaches(held.run.as_deref());
+                known.then(|| handle.tell(held.ack.clone(), Bytes::from_static(b"+WPI")))
+            };
             handle.shared.renewing(*receipt, renew)
         })
         .collect();
@@ -88,7 +91,7 @@ pub(crate) async fn extend(handle: &Arc<Handle>, batch: &[Receipt]) -> Vec<Resul
     let waits = asked.into_iter().zip(batch).map(async |(slot, receipt)| {
         let slot = match slot {
             None => return Err(fenced()),
-            // It is on its way back.
+            // It is on its way back, or not known to be this member's.
             Some(None) => return Ok(()),
             Some(Some(slot)) => slot,
         };
@@ -96,7 +99,7 @@ pub(crate) async fn extend(handle: &Arc<Handle>, batch: &[Receipt]) -> Vec<Resul
             Ok(_)
                 if handle
                     .shared
-                    .extended(*receipt, sent_at + certain(handle.lease)) =>
+                    .extended(*receipt, sent_at, sent_at + certain(handle.lease)) =>
             {
                 Ok(())
             }
@@ -142,12 +145,13 @@ fn begin(handle: &Arc<Handle>, receipt: Receipt, step: Step) -> Result<Work> {
     }
     let held = handle.shared.settle(receipt, how).ok_or_else(fenced)?;
     let entry = entry(handle, &held, &step).inspect_err(|_| handle.shared.unsettled(receipt))?;
+    let reached = handle.reaches(held.run.as_deref());
     let entry = entry.map(|entry| {
-        let slot = entry.parts.is_empty().then(|| handle.send(&entry));
+        let slot = (reached && entry.parts.is_empty()).then(|| handle.send(&entry));
         (entry, slot)
     });
     let told = match (&entry, order(handle, &step)) {
-        (None, Some(order)) => Some(finally(handle, receipt, &held, how, order)),
+        (None, Some(order)) if reached => Some(finally(handle, receipt, &held, how, order)),
         _ => None,
     };
     Ok(Work {
@@ -182,13 +186,16 @@ fn finally(handle: &Handle, receipt: Receipt, held: &Held, how: Settling, order:
 async fn finish(handle: &Arc<Handle>, work: Work) -> Result<()> {
     let Work {
         receipt,
-        held,
+        mut held,
         step,
         entry,
         told,
     } = work;
     let done = async {
         let mut stored_at = None;
+        if !handle.reaches(held.run.as_deref()) {
+            held.ack = recalled(handle, receipt).await?.ack;
+        }
         if let Some((entry, slot)) = entry {
             for part in &entry.parts {
                 store(handle, receipt, part, handle.send(part)).await?;

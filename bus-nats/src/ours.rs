@@ -1,0 +1,64 @@
+//! What of the things held is this member's for certain, and what the server may be told of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus_api::Receipt;
+use tokio::time::Instant;
+
+use crate::held::Held;
+use crate::shared::Shared;
+
+/// How long what the server has forgotten may take to come to this member once more.
+const FORGOTTEN: Duration = Duration::from_secs(3);
+
+impl Shared {
+    /// Sends what lets it come again; no renewal is sent after it.
+    pub(crate) fn returning<T>(&self, receipt: Receipt, send: impl FnOnce() -> T) -> T {
+        let mut state = self.lock();
+        if receipt.epoch == state.epoch
+            && let Some(held) = state.held.get_mut(&receipt.slot)
+        {
+            held.returned = true;
+        }
+        send()
+    }
+
+    /// Sends the renewal of what is held: `None` when it is not this member's any more, nothing inside when the
+    /// server was told that it is to come again, or nothing may be sent.
+    pub(crate) fn renewing<T>(
+        &self,
+        receipt: Receipt,
+        send: impl FnOnce(&Held) -> Option<T>,
+    ) -> Option<Option<T>> {
+        let state = self.lock();
+        if receipt.epoch != state.epoch {
+            return None;
+        }
+        let held = state.held.get(&receipt.slot)?;
+        Some(if held.returned { None } else { send(held) })
+    }
+
+    /// Another run of the server is reached, `now`. What is this member's in it, for as long as `ours` says, is held
+    /// on; the rest comes again. Whoever handles that may go on for a while: it may come to this member.
+    pub(crate) fn recalled(&self, now: &Arc<str>, ours: impl Fn(&str, &Held) -> Option<Instant>) {
+        let mut state = self.lock();
+        let (mut forgotten, end) = (Vec::new(), Instant::now() + FORGOTTEN);
+        for (slot, held) in &mut state.held {
+            let Some(run) = held.run.clone().filter(|run| **run != **now) else {
+                continue;
+            };
+            if let Some(until) = ours(&run, held) {
+                held.run = Some(Arc::clone(now));
+                held.until = held.until.min(until);
+            } else if held.buffered {
+                forgotten.push(*slot);
+            } else {
+                held.until = held.until.min(end);
+            }
+        }
+        for slot in forgotten {
+            state.lose(slot);
+        }
+    }
+}
