@@ -3,9 +3,11 @@
 //! A server alone writes down who has what a little later than it acts. After a crash it has forgotten its last
 //! hand-overs: it hands those messages over once more, to anybody, and takes the ack of whoever had them before for
 //! theirs. Of what it remembers it has forgotten when it handed it over: the lease counts from when the message was
-//! stored, or was last renewed. Either way the message would come after its confirmed ack. So everybody has to know up to which hand-over the
-//! server remembers. It can be asked only before it hands over anything more; so no member asks a run of the server
-//! for messages before that number is stored, and whoever comes first stores it for all.
+//! stored, or was last renewed. Either way the message would come after its confirmed ack.
+//!
+//! So everybody has to know up to which hand-over the server remembers. It can be asked only before it hands over
+//! anything more: no member asks a run of the server for messages before that number is stored, and whoever comes
+//! first stores it for all.
 
 use std::sync::Arc;
 use std::time::Duration;
