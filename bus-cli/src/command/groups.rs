@@ -6,6 +6,7 @@ mod pause;
 mod reset;
 mod rm;
 mod show;
+mod which;
 
 use std::process::ExitCode;
 

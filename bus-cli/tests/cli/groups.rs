@@ -77,7 +77,9 @@ async fn a_paused_group_hands_out_nothing_until_it_goes_on() {
     let bus = bus::connect(&scene.url).await.unwrap();
     let mut member = bus.subscribe::<bus::Raw>("g").pattern("a.>").await.unwrap();
     let other = bus.subscribe::<bus::Raw>("g").pattern("b").await.unwrap();
-    let said = place.ok(&["groups", "pause", "g", "a.>", "--json"]).await;
+    let said = place
+        .ok(&["groups", "pause", "g", "--pattern", "a.>", "--json"])
+        .await;
     assert_eq!(
         said,
         "{\"group\":\"g\",\"pattern\":\"a.>\",\"paused\":true}\n"

@@ -3,12 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bus::{
-    BusClient, Error, ErrorKind, Group, Pattern, SubscriptionId, SubscriptionInfo, Subscriptions,
-};
+use bus::{BusClient, SubscriptionId, SubscriptionInfo, Subscriptions};
 use clap::Args;
 use serde_json::json;
 
+use super::which::Which;
 use crate::confirm::confirm;
 use crate::output::Output;
 
@@ -23,11 +22,8 @@ pub(super) struct Verb {
 /// Which subscriptions of a group are changed, and how carefully.
 #[derive(Args, Debug)]
 pub(super) struct Change {
-    /// The group
-    group: Group,
-    /// Only the subscription of this pattern
-    #[arg(long)]
-    pattern: Option<Pattern>,
+    #[command(flatten)]
+    which: Which,
     /// Also while it has live members
     #[arg(long)]
     force: bool,
@@ -51,13 +47,13 @@ impl Change {
         verb: Verb,
         act: impl AsyncFn(&Subscriptions, &SubscriptionId) -> bus::Result<()>,
     ) -> Result<ExitCode> {
-        let infos = of_group(bus, &self.group, self.pattern.as_ref()).await?;
+        let infos = self.which.list(bus).await?;
         if !self.dry_run {
             let what = format!(
                 "{} {} subscriptions of {}, with {} unsettled messages",
                 verb.order,
                 infos.len(),
-                self.group,
+                self.which.group,
                 infos.iter().map(|info| info.lag).sum::<u64>(),
             );
             confirm(&what, self.yes)?;
@@ -82,28 +78,4 @@ impl Change {
             bus.subscriptions()
         }
     }
-}
-
-/// The subscriptions of a group.
-///
-/// # Errors
-/// `NotFound` when there is none.
-pub(super) async fn of_group(
-    bus: &BusClient,
-    group: &Group,
-    pattern: Option<&Pattern>,
-) -> bus::Result<Vec<SubscriptionInfo>> {
-    let mut infos = bus.subscriptions().list().await?;
-    infos.retain(|info| {
-        info.id.group == *group && pattern.is_none_or(|pattern| info.id.pattern == *pattern)
-    });
-    if infos.is_empty() {
-        let text = "there is no such group; `bus groups list` shows those that there are";
-        let error = Error::new(ErrorKind::NotFound, text).with("group", group);
-        return Err(match pattern {
-            Some(pattern) => error.with("pattern", pattern),
-            None => error,
-        });
-    }
-    Ok(infos)
 }

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bus::{BusClient, Group, Pattern};
+use bus::BusClient;
 use clap::Args;
 use serde_json::json;
 
-use super::change::of_group;
+use super::which::Which;
 use crate::output::Output;
 
 /// Pauses a group: within 2 s its members, wherever they run, are handed nothing more
@@ -15,7 +15,9 @@ use crate::output::Output;
 /// What handlers have is finished. Messages wait, within the retention. The pause outlives restarts of the members and
 /// of the broker, until `bus groups resume`.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  bus groups pause mail\n  bus groups pause mail 'orders.>'")]
+#[command(
+    after_help = "Examples:\n  bus groups pause mail\n  bus groups pause mail --pattern 'orders.>'"
+)]
 pub(crate) struct Pause {
     #[command(flatten)]
     which: Which,
@@ -29,45 +31,39 @@ pub(crate) struct Resume {
     which: Which,
 }
 
-/// Which subscriptions of a group.
-#[derive(Args, Debug)]
-struct Which {
-    /// The group
-    group: Group,
-    /// Only the subscription of this pattern
-    pattern: Option<Pattern>,
-}
-
 impl Pause {
     pub(crate) async fn run(self, bus: &BusClient, output: &Output) -> Result<ExitCode> {
-        self.which.set_paused(bus, output, true).await
+        set_paused(&self.which, bus, output, true).await
     }
 }
 
 impl Resume {
     pub(crate) async fn run(self, bus: &BusClient, output: &Output) -> Result<ExitCode> {
-        self.which.set_paused(bus, output, false).await
+        set_paused(&self.which, bus, output, false).await
     }
 }
 
-impl Which {
-    async fn set_paused(&self, bus: &BusClient, output: &Output, paused: bool) -> Result<ExitCode> {
-        let subscriptions = bus.subscriptions();
-        for info in of_group(bus, &self.group, self.pattern.as_ref()).await? {
-            let word = if paused {
-                subscriptions.pause(&info.id).await?;
-                "paused"
-            } else {
-                subscriptions.resume(&info.id).await?;
-                "resumed"
-            };
-            let value = json!({
-                "group": info.id.group.as_str(),
-                "pattern": info.id.pattern.as_str(),
-                "paused": paused,
-            });
-            output.either(&value, &format!("{} {word}", info.id))?;
-        }
-        Ok(ExitCode::SUCCESS)
+async fn set_paused(
+    which: &Which,
+    bus: &BusClient,
+    output: &Output,
+    paused: bool,
+) -> Result<ExitCode> {
+    let subscriptions = bus.subscriptions();
+    for info in which.list(bus).await? {
+        let word = if paused {
+            subscriptions.pause(&info.id).await?;
+            "paused"
+        } else {
+            subscriptions.resume(&info.id).await?;
+            "resumed"
+        };
+        let value = json!({
+            "group": info.id.group.as_str(),
+            "pattern": info.id.pattern.as_str(),
+            "paused": paused,
+        });
+        output.either(&value, &format!("{} {word}", info.id))?;
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use bus::{BusClient, Filter, Group};
 use clap::Args;
 
-use super::change::of_group;
+use super::which::of_group;
 use super::write;
 use crate::output::Output;
 
