@@ -17,7 +17,7 @@ mod worker;
 
 pub use client::{
     Ask, BusClient, Confirmed, Connector, Direct, Ordered, Publish, PublishBatch,
-    PublishConfirmation, Publisher, RemoteFailure, Subscriptions,
+    PublishConfirmation, Publisher, RemoteFailure, Sending, Subscriptions,
 };
 pub use connect::{BusUrl, HostPort, Options, Provision, Secret, Settings};
 pub use contract::*;

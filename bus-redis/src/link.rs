@@ -12,12 +12,15 @@ use crate::endpoint::Endpoint;
 use crate::error::{closed, from_client, from_server, unavailable};
 use crate::script;
 
+/// A connection and which one of its link it is.
+pub(crate) type Numbered = (u64, MultiplexedConnection);
+
 /// A connection for one purpose, made again when it breaks. Commands are never repeated here.
 pub(crate) struct Link {
     endpoint: Arc<Endpoint>,
     life: Arc<Life>,
     answer_timeout: Duration,
-    current: Mutex<Option<(u64, MultiplexedConnection)>>,
+    current: Mutex<Option<Numbered>>,
     connecting: tokio::sync::Mutex<u64>,
 }
 
@@ -36,7 +39,7 @@ impl Link {
         })
     }
 
-    fn current(&self) -> Option<(u64, MultiplexedConnection)> {
+    fn current(&self) -> Option<Numbered> {
         self.current
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -52,7 +55,7 @@ impl Link {
     ///
     /// # Errors
     /// `Closed`; else why it cannot be made, never indeterminate.
-    pub(crate) async fn connection(&self) -> Result<(u64, MultiplexedConnection)> {
+    pub(crate) async fn connection(&self) -> Result<Numbered> {
         if self.life.is_over() {
             return Err(closed());
         }
@@ -118,7 +121,17 @@ impl Link {
         if pipeline.is_empty() {
             return Ok(Vec::new());
         }
-        let (number, mut connection) = self.connection().await?;
+        let connection = self.connection().await?;
+        self.run_all_over(connection, pipeline).await
+    }
+
+    /// The same over the connection that [`connection`](Self::connection) gave: the order of first polls is the
+    /// order in which the server gets them.
+    pub(crate) async fn run_all_over(
+        &self,
+        (number, mut connection): Numbered,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<Value>> {
         match connection
             .req_packed_commands(pipeline, 0, pipeline.len())
             .await

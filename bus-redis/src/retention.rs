@@ -207,7 +207,8 @@ impl Limits {
         }
     }
 
-    fn is_limited(&self) -> bool {
+    /// Whether there is any limit.
+    pub(crate) fn is_limited(&self) -> bool {
         self.count.is_some() || self.bytes.is_some()
     }
 

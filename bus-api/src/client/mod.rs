@@ -33,7 +33,7 @@ pub(crate) use self::core::Core;
 pub(crate) use self::in_flight::InFlight as InFlightOfConnection;
 pub(crate) use self::life::{Participant, Stage};
 pub use self::publish::{Confirmed, Direct, Publish};
-pub use self::publisher::{Ordered, PublishConfirmation, Publisher};
+pub use self::publisher::{Ordered, PublishConfirmation, Publisher, Sending};
 pub use self::reply::RemoteFailure;
 pub(crate) use self::reply::{encode as encode_reply, encode_failure as encode_reply_failure};
 pub use self::request::Ask;

@@ -36,7 +36,8 @@ use crate::event::Event;
 #[derive(Debug)]
 pub struct Publish<V = Direct> {
     pub(super) core: Arc<Core>,
-    pub(super) draft: Result<Message>,
+    /// Behind a pointer from the start, and nobody else's: what is handed on is small.
+    pub(super) draft: Result<Arc<Message>>,
     pub(super) via: V,
 }
 
@@ -73,14 +74,16 @@ impl<V> Publish<V> {
     pub(crate) fn new<E: Event>(core: &Arc<Core>, event: &E, via: V) -> Self {
         let codec = core.codecs.default_codec();
         Self {
-            draft: event.to_message(codec.as_ref(), core.metadata()),
+            draft: event
+                .to_message(codec.as_ref(), core.metadata())
+                .map(Arc::new),
             core: Arc::clone(core),
             via,
         }
     }
 
     pub(crate) fn edit(mut self, change: impl FnOnce(&mut Message)) -> Self {
-        if let Ok(message) = &mut self.draft {
+        if let Some(message) = self.message_mut() {
             change(message);
         }
         self
@@ -89,7 +92,7 @@ impl<V> Publish<V> {
     /// Sets an application header. A name that breaks the grammar or is reserved is `InvalidArgument`
     /// when this is awaited.
     pub fn header(mut self, name: impl AsRef<str>, value: impl Into<Box<str>>) -> Self {
-        if let Ok(message) = &mut self.draft
+        if let Some(message) = self.message_mut()
             && let Err(error) = message.headers.insert(name, value)
         {
             self.draft = Err(error);
@@ -171,11 +174,11 @@ impl<V> Publish<V> {
 
     /// The message as it stands, for what derives ids from it.
     pub(crate) fn message_mut(&mut self) -> Option<&mut Message> {
-        self.draft.as_mut().ok()
+        Arc::get_mut(self.draft.as_mut().ok()?)
     }
 
     /// The checked message.
-    pub(super) fn checked(self) -> Result<(Arc<Core>, Message, V)> {
+    pub(super) fn checked(self) -> Result<(Arc<Core>, Arc<Message>, V)> {
         let message = self.draft?;
         self.core.check_open()?;
         check::check(&message, &self.core.capabilities)?;
@@ -204,9 +207,8 @@ impl IntoFuture for Publish<Direct> {
     }
 }
 
-async fn publish(core: &Core, message: Message) -> Result<Confirmed> {
+async fn publish(core: &Core, message: Arc<Message>) -> Result<Confirmed> {
     let _room = core.room(&message).await?;
-    let message = Arc::new(message);
     let mut tries = core.tries(&message, Instant::now());
     loop {
         let results = core

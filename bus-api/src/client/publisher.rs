@@ -117,9 +117,9 @@ impl Publisher {
 }
 
 impl Line {
-    fn push(&self, message: Message, room: Room) -> Result<PublishConfirmation> {
+    fn push(&self, message: Arc<Message>, room: Room) -> Result<PublishConfirmation> {
         let (outcome, result) = oneshot::channel();
-        let item = Item::Send(Arc::new(message), Ticket { outcome, room });
+        let item = Item::Send(message, Ticket { outcome, room });
         self.items()?.send(item).map_err(|_| gone())?;
         Ok(PublishConfirmation {
             result: Some(result),
@@ -165,7 +165,7 @@ impl Publish<Ordered> {
 
 impl IntoFuture for Publish<Ordered> {
     type Output = Result<PublishConfirmation>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+    type IntoFuture = Sending;
 
     /// Waits for room, then fixes the place in the order.
     ///
@@ -176,10 +176,60 @@ impl IntoFuture for Publish<Ordered> {
     /// # Cancel safety
     /// Dropped before it is ready, the message is not sent; every other one is.
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let (core, message, Ordered(line)) = self.checked()?;
-            let room = core.room(&message).await?;
-            line.push(message, room)
+        Sending(State::Draft(self))
+    }
+}
+
+/// A message of a [`Publisher`] that waits for room; what awaiting [`Publisher::send`] is.
+#[must_use = "nothing is sent until it is awaited"]
+#[derive(Debug)]
+pub struct Sending(State);
+
+enum State {
+    Draft(Publish<Ordered>),
+    /// There was no room at once.
+    Waiting(Pin<Box<dyn Future<Output = Result<PublishConfirmation>> + Send>>),
+    Done,
+}
+
+impl Future for Sending {
+    type Output = Result<PublishConfirmation>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Within tokio's budget for one task, so that the publisher's own task runs, too.
+        let budget = ready!(tokio::task::coop::poll_proceed(cx));
+        loop {
+            match std::mem::replace(&mut self.0, State::Done) {
+                State::Draft(draft) => {
+                    budget.made_progress();
+                    let (core, message, Ordered(line)) = draft.checked()?;
+                    if let Ok(room) = core.try_room(&message) {
+                        return Poll::Ready(line.push(message, room));
+                    }
+                    self.0 = State::Waiting(Box::pin(async move {
+                        let room = core.room(&message).await?;
+                        line.push(message, room)
+                    }));
+                }
+                State::Waiting(mut waiting) => {
+                    let polled = waiting.as_mut().poll(cx);
+                    if polled.is_pending() {
+                        self.0 = State::Waiting(waiting);
+                    }
+                    return polled;
+                }
+                State::Done => return Poll::Ready(Err(handed_out())),
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Draft(_) => "Draft",
+            Self::Waiting(_) => "Waiting",
+            Self::Done => "Done",
         })
     }
 }
@@ -206,10 +256,7 @@ impl Future for PublishConfirmation {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(result) = &mut self.result else {
-            return Poll::Ready(Err(Error::new(
-                ErrorKind::InvalidArgument,
-                "the outcome of this publish was already handed out",
-            )));
+            return Poll::Ready(Err(handed_out()));
         };
         let outcome = ready!(Pin::new(result).poll(cx));
         self.result = None;
@@ -227,6 +274,13 @@ impl Drop for PublishConfirmation {
             }
         }
     }
+}
+
+fn handed_out() -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        "the outcome of this publish was already handed out",
+    )
 }
 
 fn gone() -> Error {

@@ -108,7 +108,7 @@ impl<R: Request> IntoFuture for Ask<R> {
         Box::pin(async move {
             let (core, question, Asking) = self.question.checked()?;
             let started = Instant::now();
-            let outcome = ask(&core, question, timeout).await;
+            let outcome = ask(&core, Arc::unwrap_or_clone(question), timeout).await;
             core.meters.request_seconds.record(started.elapsed());
             let outcome = outcome.and_then(|reply| reply::decode::<R>(&core, &reply));
             core.meters.requested(&outcome);
