@@ -15,11 +15,14 @@ impl Nats {
             .queue_subscribe(subject.clone(), "bench".to_owned())
             .await?;
         self.client.flush().await?;
-        let client = self.client.clone();
+        let (client, headers) = (self.client.clone(), self.headers.clone());
         let responder = tokio::spawn(async move {
             while let Some(question) = asked.next().await {
                 if let Some(to) = question.reply {
-                    client.publish(to, question.payload).await?;
+                    let headers = headers.clone();
+                    client
+                        .publish_with_headers(to, headers, question.payload)
+                        .await?;
                 }
             }
             anyhow::Ok(())
@@ -27,10 +30,11 @@ impl Nats {
         let mut calls = Calls::begin(load.messages);
         for number in 0..load.messages {
             let question = load.payload(number);
-            let answer = self
-                .client
-                .request(subject.clone(), question.clone())
-                .await?;
+            let headers = self.headers.clone();
+            let asking =
+                self.client
+                    .request_with_headers(subject.clone(), headers, question.clone());
+            let answer = asking.await?;
             ensure!(answer.payload == question, "the wrong answer");
             calls.tick();
         }
