@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use crate::contract::Message;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// What is known about the tries of one message.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Tries {
     deadline: Instant,
     /// When the broker may forget the dedup id; `None`: the message is not protected by one.
     protected_until: Option<Instant>,
+    /// When the try began that is under way.
+    began: Instant,
     failed: u32,
     /// An earlier try may have stored it: no later error can say "certainly not stored" any more.
     maybe_stored: bool,
@@ -43,6 +45,7 @@ impl Tries {
             protected_until: dedup_window
                 .filter(|_| message.dedup_id.is_some())
                 .map(after),
+            began: now,
             failed: 0,
             maybe_stored: false,
         }
@@ -72,10 +75,18 @@ impl Tries {
             (true, Some(protected_until)) => self.deadline.min(protected_until),
             (true, None) => return Verdict::Final(error),
         };
-        let in_time = Instant::now()
-            .checked_add(delay)
-            .is_some_and(|next| next < limit);
+        let now = Instant::now();
+        // A broker that is full has answered: a try that ends without one would make a doubt of that.
+        let needs = match error.kind() {
+            ErrorKind::Throttled => (now - self.began) * 2,
+            _ => Duration::ZERO,
+        };
+        let next = now.checked_add(delay);
+        let in_time = next
+            .and_then(|next| next.checked_add(needs))
+            .is_some_and(|answered| answered < limit);
         if passes && in_time {
+            self.began = next.unwrap_or(now);
             Verdict::Again(delay, error)
         } else {
             Verdict::Final(error)
@@ -105,7 +116,6 @@ mod tests {
 
     use super::*;
     use crate::contract::{MessageId, Metadata, Topic};
-    use crate::error::ErrorKind;
 
     const TIMEOUT: Duration = Duration::from_secs(30);
     const WINDOW: Duration = Duration::from_secs(120);
@@ -115,6 +125,16 @@ mod tests {
         let mut message = Message::new(Topic::new("a").unwrap(), metadata, Bytes::new());
         message.dedup_id = dedup_id.then(|| "d".into());
         Tries::new(&message, Instant::now(), TIMEOUT, dedup.then_some(WINDOW))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_told_rather_than_a_try_begun_that_cannot_be_answered_in_time() {
+        let mut tries = tries(false, false);
+        let full = || Error::new(ErrorKind::Throttled, "full");
+        tokio::time::advance(TIMEOUT / 4).await;
+        assert!(matches!(tries.judge(full()), Verdict::Again(..)));
+        tokio::time::advance(TIMEOUT / 3).await;
+        assert!(matches!(tries.judge(full()), Verdict::Final(_)));
     }
 
     #[tokio::test(start_paused = true)]
