@@ -192,7 +192,7 @@ async fn a_server_without_memory_throttles_and_lets_settle() -> Result<()> {
 #[tokio::test]
 async fn a_read_only_replica_is_waited_for() -> Result<()> {
     let server = Server::start([]).await?;
-    let bus = server.client("?publish_timeout=500ms").await?;
+    let bus = server.client("?publish_timeout=3s").await?;
     let mut load = Load::start(&server.client("").await?).await?;
     load.handle(100).await?;
     server.run(&["REPLICAOF", "127.0.0.1", "1"]).await?;

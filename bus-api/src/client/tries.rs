@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use crate::contract::Message;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
 /// What is known about the tries of one message.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Tries {
     protected_until: Option<Instant>,
     /// When the try began that is under way.
     began: Instant,
+    /// The most that a try is expected to take: with less left than it needs, none begins.
+    reserve: Duration,
     failed: u32,
     /// An earlier try may have stored it: no later error can say "certainly not stored" any more.
     maybe_stored: bool,
@@ -46,6 +48,7 @@ impl Tries {
                 .filter(|_| message.dedup_id.is_some())
                 .map(after),
             began: now,
+            reserve: timeout / 8,
             failed: 0,
             maybe_stored: false,
         }
@@ -76,11 +79,8 @@ impl Tries {
             (true, None) => return Verdict::Final(error),
         };
         let now = Instant::now();
-        // A broker that is full has answered: a try that ends without one would make a doubt of that.
-        let needs = match error.kind() {
-            ErrorKind::Throttled => (now - self.began) * 2,
-            _ => Duration::ZERO,
-        };
+        // The broker has answered: a try that the deadline cuts off would make a doubt of that.
+        let needs = ((now - self.began) * 2).min(self.reserve);
         let next = now.checked_add(delay);
         let in_time = next
             .and_then(|next| next.checked_add(needs))
@@ -116,6 +116,7 @@ mod tests {
 
     use super::*;
     use crate::contract::{MessageId, Metadata, Topic};
+    use crate::error::ErrorKind;
 
     const TIMEOUT: Duration = Duration::from_secs(30);
     const WINDOW: Duration = Duration::from_secs(120);
@@ -128,12 +129,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_is_told_rather_than_a_try_begun_that_cannot_be_answered_in_time() {
+    async fn no_try_begins_that_cannot_be_answered_in_time() {
         let mut tries = tries(false, false);
         let full = || Error::new(ErrorKind::Throttled, "full");
         tokio::time::advance(TIMEOUT / 4).await;
         assert!(matches!(tries.judge(full()), Verdict::Again(..)));
-        tokio::time::advance(TIMEOUT / 3).await;
+        tokio::time::advance(TIMEOUT / 3 * 2).await;
         assert!(matches!(tries.judge(full()), Verdict::Final(_)));
     }
 
