@@ -46,6 +46,10 @@ async fn place(order: PlaceOrder, State(store): State<Store>, ctx: Context) -> H
         Err(error) if matches!(error.kind(), ErrorKind::NoResponders | ErrorKind::Timeout) => {
             return Err(error).or_defer(Duration::from_millis(200));
         }
+        // Whoever was to answer failed, as a service does that ends in the middle of it; the next one may not.
+        Err(error) if error.kind() == ErrorKind::Remote => {
+            return Err(error).or_retry_after(Duration::from_millis(500));
+        }
         Err(error) => return Err(error.into()),
     };
     store
