@@ -18,9 +18,6 @@ use crate::link::Link;
 use crate::sys::{self, Aside};
 use crate::thread;
 
-/// How long the thread that hears the client waits before it looks whether it is still wanted.
-const STEP: Duration = Duration::from_millis(100);
-
 type Asking = Arc<Aside<BaseConsumer<Link>>>;
 
 /// Made with the first question.
@@ -58,7 +55,7 @@ impl Core {
         let (heard, life) = (Arc::clone(&asking), Arc::clone(&self.life));
         thread::start("groups", move || {
             let is_over = || life.is_over() || Arc::strong_count(&heard) == 1;
-            sys::serve(heard.client(), STEP, is_over);
+            sys::serve(heard.client(), is_over);
         })?;
         *current = Some(Arc::clone(&asking));
         Ok(asking)

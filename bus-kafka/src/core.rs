@@ -27,8 +27,6 @@ use crate::topics::Topics;
 
 /// How many times as long as one question may take the brokers are asked.
 const PERSISTENCE: u32 = 5;
-/// How long the thread that hears the client waits before it looks whether it is still wanted.
-const STEP: Duration = Duration::from_millis(100);
 
 /// What all parts of a connection share.
 pub(crate) struct Core {
@@ -81,7 +79,7 @@ impl Core {
         });
         let heard = Arc::clone(&core);
         thread::start("client", move || {
-            sys::serve(heard.client(), STEP, || heard.life.is_over());
+            sys::serve(heard.client(), || heard.life.is_over());
         })?;
         Ok(core)
     }

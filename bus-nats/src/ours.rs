@@ -12,6 +12,16 @@ use crate::shared::Shared;
 /// How long what the server has forgotten may take to come to this member once more.
 const FORGOTTEN: Duration = Duration::from_secs(3);
 
+/// What became of the wish to renew a lease.
+pub(crate) enum Renewal<T> {
+    /// It is not this member's any more.
+    Gone,
+    /// It is on its way back, or not known to be this member's: nothing was sent.
+    Spared,
+    /// It was sent.
+    Sent(T),
+}
+
 impl Shared {
     /// Sends what lets it come again; no renewal is sent after it.
     pub(crate) fn returning<T>(&self, receipt: Receipt, send: impl FnOnce() -> T) -> T {
@@ -24,19 +34,21 @@ impl Shared {
         send()
     }
 
-    /// Sends the renewal of what is held: `None` when it is not this member's any more, nothing inside when the
-    /// server was told that it is to come again, or nothing may be sent.
+    /// Sends the renewal of what is held, unless the server was told that it is to come again; `send` may send none.
     pub(crate) fn renewing<T>(
         &self,
         receipt: Receipt,
         send: impl FnOnce(&Held) -> Option<T>,
-    ) -> Option<Option<T>> {
+    ) -> Renewal<T> {
         let state = self.lock();
-        if receipt.epoch != state.epoch {
-            return None;
+        let held = state.held.get(&receipt.slot);
+        let Some(held) = held.filter(|_| receipt.epoch == state.epoch) else {
+            return Renewal::Gone;
+        };
+        if held.returned {
+            return Renewal::Spared;
         }
-        let held = state.held.get(&receipt.slot)?;
-        Some(if held.returned { None } else { send(held) })
+        send(held).map_or(Renewal::Spared, Renewal::Sent)
     }
 
     /// Another run of the server is reached, `now`. What is this member's in it, for as long as `ours` says, is held

@@ -15,16 +15,15 @@ use super::{Event, Queue};
 /// Room for what the client library has to say about a token.
 const COMPLAINT: usize = 512;
 
-/// Hands on what a client has to tell until `is_over`; looked at every `step`.
-pub(crate) fn serve<C: ClientContext>(
-    client: &Client<C>,
-    step: Duration,
-    is_over: impl Fn() -> bool,
-) {
+/// How long it waits for something before it looks whether it is still wanted.
+const STEP: Duration = Duration::from_millis(100);
+
+/// Hands on what a client has to tell until `is_over`.
+pub(crate) fn serve<C: ClientContext>(client: &Client<C>, is_over: impl Fn() -> bool) {
     // SAFETY: the client is alive; the reference to its queue is given back by `Queue`.
     let queue = Queue(unsafe { native::rd_kafka_queue_get_main(client.native_ptr()) });
     while !is_over() {
-        if let Some(event) = queue.wait(step) {
+        if let Some(event) = queue.wait(STEP) {
             hear(client, &event);
         }
     }

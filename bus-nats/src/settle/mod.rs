@@ -21,6 +21,7 @@ use self::entry::{Entry, entry, order, unstarted};
 use crate::error::{error, fenced};
 use crate::held::{Held, Settling};
 use crate::link::{Line, Lost, Slot};
+use crate::ours::Renewal;
 use crate::subscribe::{Handle, Membership};
 
 #[derive(Debug)]
@@ -37,6 +38,7 @@ struct Work {
     receipt: Receipt,
     held: Held,
     step: Step,
+    how: Settling,
     /// What is stored first, with the answer that is waited for; none yet where parts of it come first.
     entry: Option<(Entry, Option<Slot>)>,
     /// What the server is told in the end: the answer that is waited for.
@@ -77,7 +79,7 @@ pub(crate) fn certain(lease: Duration) -> Duration {
 /// Renews leases.
 pub(crate) async fn extend(handle: &Arc<Handle>, batch: &[Receipt]) -> Vec<Result<()>> {
     let sent_at = Instant::now();
-    let asked: Vec<Option<Option<Slot>>> = batch
+    let asked: Vec<Renewal<Slot>> = batch
         .iter()
         .map(|receipt| {
             let renew = |held: &Held| {
@@ -88,29 +90,33 @@ pub(crate) async fn extend(handle: &Arc<Handle>, batch: &[Receipt]) -> Vec<Resul
         })
         .collect();
     let patience = (handle.lease / 3).max(Duration::from_millis(100));
-    let waits = asked.into_iter().zip(batch).map(async |(slot, receipt)| {
-        let slot = match slot {
-            None => return Err(fenced()),
-            // It is on its way back, or not known to be this member's.
-            Some(None) => return Ok(()),
-            Some(Some(slot)) => slot,
-        };
-        match slot.answer(patience).await {
-            Ok(_)
-                if handle
-                    .shared
-                    .extended(*receipt, sent_at, sent_at + certain(handle.lease)) =>
-            {
-                Ok(())
+    let waits = asked
+        .into_iter()
+        .zip(batch)
+        .map(async |(renewal, receipt)| {
+            let slot = match renewal {
+                Renewal::Gone => return Err(fenced()),
+                Renewal::Spared => return Ok(()),
+                Renewal::Sent(slot) => slot,
+            };
+            match slot.answer(patience).await {
+                Ok(_)
+                    if handle.shared.extended(
+                        *receipt,
+                        sent_at,
+                        sent_at + certain(handle.lease),
+                    ) =>
+                {
+                    Ok(())
+                }
+                Ok(_) => Err(fenced()),
+                Err(Lost::NoResponders) => {
+                    handle.doubt();
+                    Err(Lost::NoResponders.error())
+                }
+                Err(lost) => Err(lost.error()),
             }
-            Ok(_) => Err(fenced()),
-            Err(Lost::NoResponders) => {
-                handle.doubt();
-                Err(Lost::NoResponders.error())
-            }
-            Err(lost) => Err(lost.error()),
-        }
-    });
+        });
     join_all(waits).await
 }
 
@@ -158,6 +164,7 @@ fn begin(handle: &Arc<Handle>, receipt: Receipt, step: Step) -> Result<Work> {
         receipt,
         held,
         step,
+        how,
         entry,
         told,
     })
@@ -188,6 +195,7 @@ async fn finish(handle: &Arc<Handle>, work: Work) -> Result<()> {
         receipt,
         mut held,
         step,
+        how,
         entry,
         told,
     } = work;
@@ -207,7 +215,6 @@ async fn finish(handle: &Arc<Handle>, work: Work) -> Result<()> {
             handle.shared.recorded(receipt, record, at);
         }
         if let Some(order) = order(handle, &step) {
-            let how = settling(handle, &step);
             let told = told.unwrap_or_else(|| finally(handle, receipt, &held, how, order.clone()));
             confirm(handle, receipt, &held.ack, &order, told).await?;
         }
