@@ -45,7 +45,9 @@ impl Admin for KafkaBus {
             let Some(root) = core.names.root(name) else {
                 continue;
             };
-            let mut own = topics.iter_mut().filter(|(topic, _)| topic.root() == root);
+            let mut own = topics
+                .iter_mut()
+                .filter(|(topic, _)| core.names.log(topic) == *name);
             let count = counts.get(name).copied();
             match (own.next(), own.next()) {
                 // A log that only others have written to.
@@ -68,7 +70,8 @@ impl Admin for KafkaBus {
     async fn add_topic(&self, topic: &Topic) -> Result<()> {
         let core = &self.core;
         core.usable()?;
-        let log = (core.names.log(topic.root()), Purpose::Log);
+        core.ensure_registry().await?;
+        let log = (core.names.log(topic), Purpose::Log);
         core.ensure(&[log]).await?;
         core.register_topics(std::slice::from_ref(topic)).await
     }
@@ -253,17 +256,20 @@ impl Core {
         let logs = self.all_logs().await?;
         let first = self.offsets(&logs, When::Earliest).await?;
         let end = self.offsets(&logs, When::Latest).await?;
+        let mut of_log: HashMap<String, Vec<&Topic>> = HashMap::new();
+        for topic in &topics {
+            of_log.entry(self.names.log(topic)).or_default().push(topic);
+        }
         let mut all = Vec::new();
         for ((group, id, dropped), members) in stored.into_iter().zip(members) {
             let committed = self.committed(&group).await?;
             let mut stretches = Vec::new();
             for (topic, known) in &logs {
-                let root = self.names.root(topic).unwrap_or_default();
-                let mut own = topics
-                    .iter()
-                    .filter(|topic| topic.root() == root)
-                    .peekable();
-                let whole = own.peek().is_some() && own.all(|topic| id.pattern.matches(topic));
+                if !self.names.reaches(&id.pattern, topic) {
+                    continue;
+                }
+                let own = of_log.get(topic).map_or(&[][..], Vec::as_slice);
+                let whole = !own.is_empty() && own.iter().all(|topic| id.pattern.matches(topic));
                 for partition in 0..known.partitions {
                     let key = (topic.clone(), partition);
                     let first = first.get(&key).copied().unwrap_or(0);
@@ -276,10 +282,6 @@ impl Core {
                     (stretch.partition, stretch.whole) = (partition, whole);
                     stretches.push(stretch);
                 }
-            }
-            if let Some(root) = crate::start::root_of(&id.pattern) {
-                let log = self.names.log(root);
-                stretches.retain(|stretch| stretch.topic == log);
             }
             let found = self.scan(&id.pattern, stretches).await?;
             all.push(SubscriptionInfo {

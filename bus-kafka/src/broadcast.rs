@@ -200,6 +200,8 @@ pub(crate) async fn subscribe(
 
 fn consumer(core: &Core) -> Result<BaseConsumer<Link>> {
     let mut client = core.outside_of_groups();
+    // A partition that is added waits for the fetch that is under way.
+    client.set("fetch.wait.max.ms", "100");
     core.config.finish(&mut client);
     client
         .create_with_context(core.link())

@@ -11,6 +11,7 @@ use rdkafka::ClientConfig;
 
 use crate::error::{error, invalid_config};
 use crate::login::{Login, TokenSource};
+use crate::names::Names;
 use crate::tls;
 
 /// How to connect: made of a URL, or in code.
@@ -29,6 +30,9 @@ pub struct Config {
     /// `partitions`: of topics that the bus creates; default 3. More partitions, more members at work; an
     /// existing topic keeps what it has, because another number would break the order of keys.
     pub partitions: u16,
+    /// `depth`: topics whose first tokens, that many, are the same share a Kafka topic; 1 to 4, default 1. One
+    /// for all members of a namespace.
+    pub depth: u8,
     /// `replication`: of topics that the bus creates; default what the broker's `default.replication.factor`
     /// says.
     pub replication: Option<u16>,
@@ -43,7 +47,8 @@ pub struct Config {
 
 impl Config {
     /// The options of a URL that concern this transport alone, `kafka.NAME` aside.
-    pub const KEYS: [&'static str; 8] = [
+    pub const KEYS: [&'static str; 9] = [
+        "depth",
         "max_payload",
         "partitions",
         "replication",
@@ -60,6 +65,7 @@ impl Config {
     /// A rebalance is noticed that late.
     const HEARTBEAT: Duration = Duration::from_millis(300);
     const DEFAULT_PARTITIONS: u16 = 3;
+    const DEFAULT_DEPTH: u8 = 1;
     const DEFAULT_PORT: u16 = 9092;
     /// Options that start so are properties of librdkafka.
     pub const PREFIX: &'static str = "kafka.";
@@ -102,6 +108,15 @@ impl Config {
                 "options `partitions` and `replication` are at least 1",
             ));
         }
+        let depth = options
+            .take_parsed("depth", "a number of tokens")?
+            .unwrap_or(Self::DEFAULT_DEPTH);
+        if !(1..=Names::MOST_DEPTH).contains(&depth) {
+            return Err(invalid_config(format!(
+                "option `depth` is between 1 and {}",
+                Names::MOST_DEPTH
+            )));
+        }
         let login = Login::take(&url, &mut options)?;
         let tls = tls::take(&mut options)?;
         let properties = options.take_prefix(Self::PREFIX);
@@ -112,6 +127,7 @@ impl Config {
             tokens: None,
             tls,
             partitions,
+            depth,
             replication,
             max_payload,
             properties,
@@ -259,6 +275,8 @@ mod tests {
             "kafka://a/x",
             "kafka://a?partitions=0",
             "kafka://a?replication=0",
+            "kafka://a?depth=0",
+            "kafka://a?depth=5",
             "kafka://a?max_payload=0",
             "kafka://a?partitons=1",
             "kafka://u@a",

@@ -64,7 +64,7 @@ impl Core {
             .create_with_context(link.clone())
             .map_err(|native| from_client(&native))?;
         let core = Arc::new(Self {
-            names: Names::new(config.settings.namespace.clone()),
+            names: Names::new(config.settings.namespace.clone(), config.depth),
             topics: Topics::default(),
             registry: Registry::default(),
             publisher: OnceLock::new(),
@@ -103,8 +103,6 @@ impl Core {
             .set("isolation.level", "read_committed")
             .set("topic.metadata.refresh.interval.ms", "5000")
             .set("fetch.queue.backoff.ms", "10")
-            // A partition that is added waits for the fetch that is under way.
-            .set("fetch.wait.max.ms", "100")
             .set("queued.max.messages.kbytes", "8192");
         client
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bus_api::Pattern;
 
 use crate::core::Core;
-use crate::start::root_of;
 use crate::topics::Known;
 
 /// How often the brokers are asked, besides whenever the registry names a new topic.
@@ -95,15 +94,12 @@ async fn sweep(core: Arc<Core>) {
 }
 
 async fn look(core: &Arc<Core>, followers: &[Arc<dyn Follower>]) -> bus_api::Result<()> {
-    let any_root = followers
+    let only: Vec<Option<String>> = followers
         .iter()
-        .any(|follower| root_of(follower.pattern()).is_none());
-    let mut names: Vec<String> = followers
-        .iter()
-        .filter_map(|follower| root_of(follower.pattern()))
-        .map(|root| core.names.log(root))
+        .map(|follower| core.names.only_log(follower.pattern()))
         .collect();
-    if any_root {
+    let mut names: Vec<String> = only.iter().flatten().cloned().collect();
+    if only.contains(&None) {
         let all = core.all_topics().await?;
         names.extend(
             all.into_iter()
@@ -119,18 +115,12 @@ async fn look(core: &Arc<Core>, followers: &[Arc<dyn Follower>]) -> bus_api::Res
         .filter_map(|(name, known)| Some((name, known?)))
         .collect();
     for follower in followers {
-        match root_of(follower.pattern()) {
-            None => follower.follow(&logs),
-            Some(root) => {
-                let name = core.names.log(root);
-                let own: Vec<(String, Known)> = logs
-                    .iter()
-                    .filter(|(log, _)| *log == name)
-                    .cloned()
-                    .collect();
-                follower.follow(&own);
-            }
-        }
+        let own: Vec<(String, Known)> = logs
+            .iter()
+            .filter(|(log, _)| core.names.reaches(follower.pattern(), log))
+            .cloned()
+            .collect();
+        follower.follow(&own);
     }
     Ok(())
 }

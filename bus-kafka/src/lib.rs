@@ -20,6 +20,7 @@ mod link;
 mod login;
 mod member;
 mod names;
+mod producer;
 mod publish;
 mod rebalance;
 mod registry;

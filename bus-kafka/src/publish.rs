@@ -1,82 +1,28 @@
 //! Publishing: one idempotent producer per connection.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use bus_api::cloudevents::Extent;
-use bus_api::{Error, Message, Published, Result, Topic};
+use bus_api::{Error, ErrorKind, Message, Published, Result, Topic};
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::message::Message as _;
-use rdkafka::producer::{
-    BaseRecord, DeliveryResult, NoCustomPartitioner, Producer as _, ProducerContext,
-    ThreadedProducer,
-};
 use tokio::sync::mpsc;
 
-use crate::config::Config;
 use crate::core::Core;
-use crate::error::{closed, code_of, from_client, too_large};
+use crate::error::{closed, code_of, too_large};
 use crate::gather::Gather;
-use crate::link::{Link, as_link};
-use crate::sys::{self, Aside};
+use crate::producer::{Producer, Results, Stored};
 use crate::topics::Purpose;
-use crate::wire::{Record, stored_at};
+use crate::wire::Record;
 
 /// Most topics that a connection remembers to have registered; beyond them it registers again.
 const MOST_REGISTERED: usize = 100_000;
 
-/// Where a record lies.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stored {
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
-    pub(crate) at: SystemTime,
-}
-
-type Results = Gather<Result<Stored>>;
-type Producer = ThreadedProducer<Reports>;
-
-/// The result of one record goes here.
-struct Ticket {
-    results: Arc<Results>,
-    index: usize,
-}
-
-/// Takes the delivery reports.
-struct Reports(Link);
-
-as_link!(Reports, 0);
-
-impl ProducerContext<NoCustomPartitioner> for Reports {
-    type DeliveryOpaque = Box<Ticket>;
-
-    fn delivery(&self, report: &DeliveryResult<'_>, ticket: Box<Ticket>) {
-        let result = match report {
-            Ok(record) => {
-                self.0.life.reached();
-                Ok(Stored {
-                    partition: record.partition(),
-                    offset: record.offset(),
-                    at: stored_at(record.timestamp()),
-                })
-            }
-            Err((native, record)) => {
-                let failed = from_client(native);
-                Err(if sys::may_be_stored(record) {
-                    failed.indeterminate()
-                } else {
-                    failed
-                })
-            }
-        };
-        ticket.results.set(ticket.index, result);
-    }
-}
-
 /// Messages whose topics have to be looked at first.
 struct Job {
     batch: Vec<Arc<Message>>,
+    /// Where each of the batch belongs.
+    logs: Vec<String>,
     results: Arc<Results>,
 }
 
@@ -90,7 +36,7 @@ struct Lane {
 
 /// The producer of a connection.
 pub(crate) struct Publisher {
-    producer: Mutex<Arc<Aside<Producer>>>,
+    producer: Mutex<Arc<Producer>>,
     lane: Mutex<Lane>,
     jobs: mpsc::UnboundedSender<Job>,
 }
@@ -101,34 +47,6 @@ impl std::fmt::Debug for Publisher {
     }
 }
 
-fn producer(core: &Core) -> Result<Producer> {
-    let mut client = core.config.client();
-    let timeout = core.config.settings.publish_timeout.as_millis().max(100);
-    let most = core
-        .limits()
-        .message
-        .saturating_add(Config::DEAD_LETTER_ROOM)
-        .min(1_000_000_000);
-    client
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        .set("linger.ms", "0")
-        .set(
-            "message.timeout.ms",
-            timeout.min(i32::MAX as u128).to_string(),
-        )
-        .set("message.max.bytes", most.to_string())
-        // The core bounds what is outstanding.
-        .set("queue.buffering.max.messages", "0")
-        .set("queue.buffering.max.kbytes", "2147483647")
-        .set("topic.metadata.propagation.max.ms", "2000")
-        .set("partitioner", "murmur2_random");
-    core.config.finish(&mut client);
-    client
-        .create_with_context(Reports(core.link()))
-        .map_err(|native| from_client(&native))
-}
-
 impl Publisher {
     /// Starts the producer.
     ///
@@ -137,7 +55,7 @@ impl Publisher {
     pub(crate) fn start(core: &Arc<Core>) -> Result<()> {
         let (jobs, inbox) = mpsc::unbounded_channel();
         let publisher = Self {
-            producer: Mutex::new(Arc::new(Aside::new(producer(core)?))),
+            producer: Mutex::new(Arc::new(Producer::start(core)?)),
             lane: Mutex::default(),
             jobs,
         };
@@ -151,48 +69,27 @@ impl Publisher {
         self.lane.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn producer(&self) -> MutexGuard<'_, Arc<Aside<Producer>>> {
+    fn producer(&self) -> MutexGuard<'_, Arc<Producer>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues a record; what became of it is the result at `index`.
-    fn send(&self, core: &Core, record: &Record, results: &Arc<Results>, index: usize) {
-        let ticket = Box::new(Ticket {
-            results: Arc::clone(results),
-            index,
-        });
-        let mut base = BaseRecord::<[u8], [u8], Box<Ticket>>::with_opaque_to(&record.topic, ticket)
-            .headers(record.headers.clone());
-        if let Some(key) = &record.key {
-            base = base.key(&key[..]);
-        }
-        if let Some(payload) = &record.payload {
-            base = base.payload(&payload[..]);
-        }
-        if let Some(partition) = record.partition {
-            base = base.partition(partition);
-        }
+    fn send(&self, core: &Core, record: Record, results: &Arc<Results>, index: usize) {
         let current = Arc::clone(&self.producer());
-        if let Err((native, refused)) = current.send(base) {
-            if native.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-                self.start_anew(core, &current);
-            }
-            refused
-                .delivery_opaque
-                .results
-                .set(index, Err(from_client(&native)));
+        if !current.send(record, results, index) {
+            self.start_anew(core, &current);
         }
     }
 
     /// Replaces a producer that failed for good.
-    fn start_anew(&self, core: &Core, failed: &Arc<Aside<Producer>>) {
+    fn start_anew(&self, core: &Core, failed: &Arc<Producer>) {
         let mut current = self.producer();
         if !Arc::ptr_eq(&current, failed) {
             return;
         }
         tracing::warn!("the Kafka producer failed and is replaced");
-        match producer(core) {
-            Ok(fresh) => *current = Arc::new(Aside::new(fresh)),
+        match Producer::start(core) {
+            Ok(fresh) => *current = Arc::new(fresh),
             Err(error) => tracing::error!(%error, "the Kafka producer cannot be replaced"),
         }
     }
@@ -201,12 +98,13 @@ impl Publisher {
     pub(crate) async fn write(&self, core: &Core, records: Vec<Record>) -> Vec<Result<Stored>> {
         let count = records.len();
         let (results, answered) = Gather::new(count);
-        for (index, record) in records.iter().enumerate() {
+        let topics: Vec<String> = records.iter().map(|record| record.topic.clone()).collect();
+        for (index, record) in records.into_iter().enumerate() {
             self.send(core, record, &results, index);
         }
         let answers = outcome(core, answered, count).await;
-        for (record, answer) in records.iter().zip(&answers) {
-            note_missing(core, &record.topic, answer);
+        for (topic, answer) in topics.iter().zip(&answers) {
+            note_missing(core, topic, answer);
         }
         answers
     }
@@ -221,7 +119,7 @@ impl Publisher {
 
     fn in_flight(&self) -> i32 {
         let current = Arc::clone(&self.producer());
-        current.in_flight_count()
+        current.in_flight()
     }
 
     /// Stores messages; one result each.
@@ -233,19 +131,23 @@ impl Publisher {
         let count = batch.len();
         let logs: Vec<String> = batch
             .iter()
-            .map(|message| core.names.log(message.topic.root()))
+            .map(|message| core.names.log(&message.topic))
             .collect();
         let (results, answered) = Gather::new(count);
         {
             let mut lane = self.lane();
             if lane.waiting == 0 && is_ready(core, &lane, &batch, &logs) {
-                for (index, message) in batch.iter().enumerate() {
-                    self.queue(core, message, &results, index);
+                for (index, (message, log)) in batch.iter().zip(&logs).enumerate() {
+                    self.queue(core, message, log, &results, index);
                 }
             } else {
                 lane.waiting += 1;
                 // The task ends with the connection only, which `outcome` sees.
-                let _ = self.jobs.send(Job { batch, results });
+                let _ = self.jobs.send(Job {
+                    batch,
+                    logs: logs.clone(),
+                    results,
+                });
             }
         }
         let answers = outcome(core, answered, count).await;
@@ -260,15 +162,21 @@ impl Publisher {
     }
 
     /// Queues a message unless it is too large.
-    fn queue(&self, core: &Core, message: &Message, results: &Arc<Results>, index: usize) {
+    fn queue(
+        &self,
+        core: &Core,
+        message: &Message,
+        log: &str,
+        results: &Arc<Results>,
+        index: usize,
+    ) {
         let most = core.max_payload();
         if message.payload.len() > most {
             results.set(index, Err(too_large(message.payload.len(), most)));
             return;
         }
-        let log = core.names.log(message.topic.root());
-        let record = Record::of(log, message, Extent::Usual);
-        self.send(core, &record, results, index);
+        let record = Record::of(log.to_owned(), message, Extent::Usual);
+        self.send(core, record, results, index);
     }
 }
 
@@ -326,43 +234,50 @@ async fn drive(core: Arc<Core>, mut inbox: mpsc::UnboundedReceiver<Job>) {
         let Some(publisher) = core.publisher.get() else {
             return;
         };
-        let failed = prepare(&core, publisher, &job.batch).await;
+        let failed = prepare(&core, publisher, &job).await;
         let mut lane = publisher.lane();
         lane.waiting -= 1;
-        for (index, message) in job.batch.iter().enumerate() {
-            match failed.iter().find(|(root, _)| root == message.topic.root()) {
-                Some((_, error)) => job.results.set(index, Err(error.clone())),
-                None => publisher.queue(&core, message, &job.results, index),
+        for (index, (message, log)) in job.batch.iter().zip(&job.logs).enumerate() {
+            match failed.get(log.as_str()) {
+                Some(error) => job.results.set(index, Err(error.clone())),
+                None => publisher.queue(&core, message, log, &job.results, index),
             }
         }
     }
 }
 
-/// Returns the roots that cannot be published to.
-async fn prepare(
+/// Returns the logs that cannot be published to.
+async fn prepare<'a>(
     core: &Arc<Core>,
     publisher: &Publisher,
-    batch: &[Arc<Message>],
-) -> Vec<(String, Error)> {
-    let roots: BTreeSet<&str> = batch.iter().map(|message| message.topic.root()).collect();
-    let mut failed = Vec::new();
-    for root in roots {
-        let log = core.names.log(root);
-        if core.topics.known(&log).is_none()
-            && let Err(error) = core.ensure(&[(log, Purpose::Log)]).await
+    job: &'a Job,
+) -> HashMap<&'a str, Error> {
+    let logs: BTreeSet<&str> = job.logs.iter().map(String::as_str).collect();
+    // Who may not look at the registry publishes all the same.
+    if let Err(error) = core.check_depth().await
+        && error.kind() == ErrorKind::InvalidConfig
+    {
+        return logs.into_iter().map(|log| (log, error.clone())).collect();
+    }
+    let mut failed = HashMap::new();
+    for log in logs {
+        if core.topics.known(log).is_none()
+            && let Err(error) = core.ensure(&[(log.to_owned(), Purpose::Log)]).await
         {
-            failed.push((root.to_owned(), error));
+            failed.insert(log, error);
         }
     }
     let fresh: Vec<Topic> = {
         let lane = publisher.lane();
-        let topics: BTreeSet<&Topic> = batch.iter().map(|message| &message.topic).collect();
-        topics
-            .into_iter()
+        let topics: BTreeSet<&Topic> = job
+            .batch
+            .iter()
+            .zip(&job.logs)
+            .filter(|(_, log)| !failed.contains_key(log.as_str()))
+            .map(|(message, _)| &message.topic)
             .filter(|topic| !lane.registered.contains(*topic))
-            .filter(|topic| failed.iter().all(|(root, _)| root != topic.root()))
-            .cloned()
-            .collect()
+            .collect();
+        topics.into_iter().cloned().collect()
     };
     if fresh.is_empty() {
         return failed;

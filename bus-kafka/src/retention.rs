@@ -12,7 +12,6 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use crate::admin::stretch;
 use crate::core::Core;
 use crate::error::{error, from_client};
-use crate::start::root_of;
 use crate::sys::When;
 use crate::topics::Known;
 
@@ -197,8 +196,7 @@ async fn settled(core: &Arc<Core>, found: &Logs) -> Result<Offsets> {
         };
         let committed = core.committed(&group).await?;
         for (topic, known) in &found.logs {
-            let root = core.names.root(topic).unwrap_or_default();
-            if root_of(&id.pattern).is_some_and(|own| own != root) {
+            if !core.names.reaches(&id.pattern, topic) {
                 continue;
             }
             for partition in 0..known.partitions {
@@ -227,8 +225,7 @@ async fn count_dropped(core: &Arc<Core>, found: &Logs, cut: &Offsets) -> Result<
         let committed = core.committed(&group).await?;
         let mut stretches = Vec::new();
         for (topic, known) in &found.logs {
-            let root = core.names.root(topic).unwrap_or_default();
-            if root_of(&id.pattern).is_some_and(|own| own != root) {
+            if !core.names.reaches(&id.pattern, topic) {
                 continue;
             }
             for partition in 0..known.partitions {

@@ -26,14 +26,14 @@ impl Core {
         self: &Arc<Self>,
         pattern: &Pattern,
     ) -> Result<Vec<(String, Known)>> {
-        let names = match root_of(pattern) {
-            Some(root) => vec![self.names.log(root)],
+        let names = match self.names.only_log(pattern) {
+            Some(log) => vec![log],
             None => {
                 let mut names: Vec<String> = self
                     .all_topics()
                     .await?
                     .into_iter()
-                    .filter(|name| self.names.root(name).is_some())
+                    .filter(|name| self.names.reaches(pattern, name))
                     .collect();
                 names.sort();
                 names
@@ -153,13 +153,6 @@ impl Core {
             .map(|element| ((element.topic, element.partition), element.offset))
             .collect())
     }
-}
-
-/// The root token that all topics of `pattern` have; `None`: they may have any.
-pub(crate) fn root_of(pattern: &Pattern) -> Option<&str> {
-    let text = pattern.as_str();
-    let root = text.split_once('.').map_or(text, |(root, _)| root);
-    (root != "*" && root != ">").then_some(root)
 }
 
 fn millis(time: SystemTime) -> i64 {

@@ -15,7 +15,7 @@ use crate::member::metadata::Statement;
 use crate::member::{self, Handle, MemberReceiver, Shared, Stage};
 use crate::registry::{Stored, millis};
 use crate::settle::MemberSettler;
-use crate::start::{From, root_of};
+use crate::start::From;
 use crate::sys::{self, Element};
 use crate::topics::{Known, Purpose, incarnation};
 use crate::{broadcast, topics};
@@ -217,16 +217,13 @@ async fn create(
 impl Core {
     /// Makes what a subscriber to `pattern` needs.
     pub(crate) async fn prepare_logs(self: &Arc<Self>, pattern: &Pattern) -> Result<()> {
-        let registry = (self.names.registry(), Purpose::Registry);
-        let Some(root) = root_of(pattern) else {
-            return self.ensure(&[registry]).await.map(drop);
+        self.ensure_registry().await?;
+        let Some(log) = self.names.only_log(pattern) else {
+            return Ok(());
         };
-        let log = (self.names.log(root), Purpose::Log);
-        match self.ensure(&[registry.clone(), log]).await {
+        match self.ensure(&[(log, Purpose::Log)]).await {
             // The log is waited for, but not the registry.
-            Err(failed) if failed.kind() == ErrorKind::NotFound => {
-                self.ensure(&[registry]).await.map(drop)
-            }
+            Err(failed) if failed.kind() == ErrorKind::NotFound => Ok(()),
             done => done.map(drop),
         }
     }
@@ -284,8 +281,8 @@ impl Follower for Shared {
 
     fn follow(&self, logs: &[(String, Known)]) {
         let mut names = vec![self.core.names.registry()];
-        match root_of(&self.id.pattern) {
-            Some(root) => names.push(self.core.names.log(root)),
+        match self.core.names.only_log(&self.id.pattern) {
+            Some(log) => names.push(log),
             None => names.extend(logs.iter().map(|(name, _)| name.clone())),
         }
         self.subscribe_to(names);

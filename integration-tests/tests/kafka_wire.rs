@@ -1,11 +1,10 @@
 //! Kafka: what other clients write is delivered, and what the bus writes can be read with them (P5, P6).
 
-use anyhow::{Context, Result, ensure};
-use bus_api::{BusClient, MessageId, Raw, Received, Start, Subscription};
+use anyhow::{Result, ensure};
+use bus_api::{BusClient, MessageId, Raw, Start};
 use integration_tests::brokers::kcat;
 use integration_tests::kafka::server::{Server, connect};
-use integration_tests::trip::{PATIENCE, message};
-use tokio::time::timeout;
+use integration_tests::trip::{message, next};
 
 const LOG: &str = "bus.t.orders";
 
@@ -13,11 +12,6 @@ async fn start() -> Result<(Server, BusClient)> {
     let server = Server::start(&[], [], &[]).await?;
     let bus = connect(&format!("kafka://{}?partitions=1", server.address())).await?;
     Ok((server, bus))
-}
-
-async fn next(inbox: &mut Subscription<Raw>) -> Result<Received<Raw>> {
-    let received = timeout(PATIENCE, inbox.next()).await?;
-    received.context("it ended")?.map_err(anyhow::Error::from)
 }
 
 #[tokio::test]

@@ -14,19 +14,54 @@ use super::metadata::Statement;
 use super::partition::Part;
 use super::poll::QUESTION;
 use super::shared::Shared;
+use super::silence::Silence;
 use crate::sys;
 use crate::topics::incarnation;
 
 /// Topics that may have been deleted and made anew: nothing is taken of them until that is known.
-#[derive(Default)]
 pub(super) struct Doubts {
     pub(super) topics: HashSet<String>,
+    silence: Silence,
     asked: Option<Instant>,
 }
 
 impl Doubts {
     /// How often the brokers are asked.
     const SPACING: Duration = Duration::from_millis(100);
+
+    pub(super) fn new() -> Self {
+        Self {
+            topics: HashSet::new(),
+            silence: Silence::new(),
+            asked: None,
+        }
+    }
+
+    /// Looks at those of `heard`, the topics of a batch, that were silent for long before anything of them is taken.
+    pub(super) fn listen<'a>(&mut self, shared: &Shared, heard: impl Iterator<Item = &'a str>) {
+        let broken = self.silence.broken(heard);
+        if broken.is_empty() {
+            return;
+        }
+        let found = sys::describe_topics(shared.core.client(), &broken, QUESTION);
+        let same: HashSet<String> = {
+            let inner = shared.lock();
+            let is_same = |topic: &sys::Described| {
+                let mark = topic.found.map(|(id, _)| incarnation(id));
+                let mut parts = inner.parts.values().filter(|part| part.topic == topic.name);
+                parts.all(|part| Some(part.incarnation) == mark)
+            };
+            let found = found.into_iter().flatten();
+            found.filter(is_same).map(|topic| topic.name).collect()
+        };
+        self.topics
+            .extend(broken.into_iter().filter(|topic| !same.contains(topic)));
+    }
+
+    /// There was nothing to hear.
+    pub(super) fn heard_nothing(&mut self) {
+        self.silence.goes_on();
+    }
 
     /// Finds out, and lets reading go on.
     pub(super) fn settle(&mut self, shared: &Shared, consumer: &BaseConsumer<Context>) {

@@ -9,6 +9,7 @@ pub(crate) mod metadata;
 mod partition;
 mod poll;
 mod shared;
+mod silence;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -23,6 +24,7 @@ use self::context::{Context, let_go};
 pub(crate) use self::inner::Inner;
 use self::inner::Look;
 pub(crate) use self::shared::{Shared, Stage};
+use self::silence::BACKOFF;
 use crate::core::{Anchor, Core};
 use crate::error::{closed, error, from_client};
 use crate::registry::millis;
@@ -53,6 +55,7 @@ fn consumer(shared: &Arc<Shared>) -> Result<Arc<BaseConsumer<Context>>> {
         .set("fetch.queue.backoff.ms", "10")
         // A partition that is added waits for the fetch that is under way.
         .set("fetch.wait.max.ms", "100")
+        .set("fetch.error.backoff.ms", BACKOFF.as_millis().to_string())
         .set("queued.max.messages.kbytes", "8192");
     config.in_group(&mut client, shared.session);
     config.finish(&mut client);

@@ -35,7 +35,7 @@ pub(super) const QUESTION: Duration = Duration::from_secs(5);
 /// Polls until the member leaves, has to join anew, or the connection ends.
 pub(super) fn run(shared: &Arc<Shared>, consumer: &Arc<BaseConsumer<Context>>) {
     let mut flow = Flow::default();
-    let mut doubts = Doubts::default();
+    let mut doubts = Doubts::new();
     let mut last_commit = Instant::now();
     while shared.stage() < Stage::Leaving && !shared.core.life.is_over() && !shared.todo().rejoin {
         subscribe(shared, consumer);
@@ -99,8 +99,10 @@ fn poll(shared: &Shared, consumer: &BaseConsumer<Context>, doubts: &mut Doubts) 
         patience = Duration::ZERO;
     }
     if batch.is_empty() {
+        doubts.heard_nothing();
         return;
     }
+    doubts.listen(shared, batch.iter().map(|record| record.topic()));
     shared.core.life.reached();
     let now = shared.parks().then(SystemTime::now);
     let mut dropped = 0;

@@ -24,8 +24,8 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 pub(crate) use self::admin::{
-    When, alter_group_offsets, delete_group, describe_groups, describe_topics, group_offsets,
-    list_offsets,
+    Described, When, alter_group_offsets, delete_group, describe_groups, describe_topics,
+    group_offsets, list_offsets,
 };
 pub(crate) use self::aside::Aside;
 pub(crate) use self::events::serve;

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::archive;
 use crate::brokers::directory;
 
 const NATS: &str = "2.12.15";
@@ -88,7 +89,11 @@ pub(super) fn kafka() -> Result<PathBuf> {
             )?;
             std::fs::write(&complete, "")?;
         }
-        Ok(PathBuf::from(absolute(&folder.join("libs"))?))
+        let libs = PathBuf::from(absolute(&folder.join("libs"))?);
+        if !archive::path(&libs).exists() {
+            archive::make(&libs)?;
+        }
+        Ok(libs)
     })
 }
 

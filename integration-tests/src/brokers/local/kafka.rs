@@ -1,12 +1,13 @@
 //! Kafka as a local process: one node that is broker and controller.
 
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use tokio::io::AsyncWriteExt;
 
-use super::{Local, install};
+use super::{Local, Ports, archive, install};
 use crate::brokers::{Setup, keeper};
 
 pub(super) const PROGRAM: &str = "java";
@@ -15,21 +16,31 @@ pub(super) const PROGRAM: &str = "java";
 const CLUSTER_ID: &str = "YnVzLXRlc3QtY2x1c3Rlcg";
 
 pub(super) fn spawn(local: &Local, log: File) -> Result<Child> {
-    let classes = format!("{}/*", install::kafka()?.display());
-    let configuration = local.data.path().join("server.properties");
-    std::fs::write(&configuration, properties(local))?;
-    if !local.data.path().join("logs/meta.properties").exists() {
+    let libs = install::kafka()?;
+    let configuration = configure(&libs, local.data.path(), local.ports, &local.setup)?;
+    let archive = format!("-XX:SharedArchiveFile={}", archive::path(&libs).display());
+    keeper::spawn(PROGRAM, |command| {
+        serve(command, &libs, &archive, &configuration);
+        command.stderr(log);
+    })
+}
+
+/// Writes a broker's configuration into `folder`, and formats its storage there unless it is.
+pub(super) fn configure(
+    libs: &Path,
+    folder: &Path,
+    ports: Ports,
+    setup: &Setup,
+) -> Result<PathBuf> {
+    let configuration = folder.join("server.properties");
+    std::fs::write(&configuration, properties(folder, ports, setup))?;
+    if !folder.join("logs/meta.properties").exists() {
         let format = Command::new(PROGRAM)
-            .args([
-                "-Xmx128m",
-                "-XX:TieredStopAtLevel=1",
-                "-cp",
-                &classes,
-                "kafka.tools.StorageTool",
-            ])
-            .args(["format", "-t", CLUSTER_ID, "-c"])
+            .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp"])
+            .arg(libs.join("*"))
+            .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
             .arg(&configuration)
-            .args(&local.setup.arguments)
+            .args(&setup.arguments)
             .output()
             .context("cannot start java")?;
         ensure!(
@@ -38,23 +49,21 @@ pub(super) fn spawn(local: &Local, log: File) -> Result<Child> {
             String::from_utf8_lossy(&format.stderr)
         );
     }
-    keeper::spawn(PROGRAM, |command| {
-        command
-            .args([
-                "-Xms128m",
-                "-Xmx384m",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-                "-Xshare:auto",
-            ])
-            .args(["-cp", &classes, "kafka.Kafka"])
-            .arg(&configuration)
-            .stderr(log);
-    })
+    Ok(configuration)
 }
 
-fn properties(local: &Local) -> String {
-    let (port, controller) = (local.ports.main, local.ports.side);
+/// The arguments of a broker; `archive` says what the virtual machine does with its archive of classes.
+pub(super) fn serve(command: &mut Command, libs: &Path, archive: &str, configuration: &Path) {
+    command
+        .args(["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC"])
+        .args(["-XX:TieredStopAtLevel=1", "-Xshare:auto", archive, "-cp"])
+        .arg(libs.join("*"))
+        .arg("kafka.Kafka")
+        .arg(configuration);
+}
+
+fn properties(folder: &Path, ports: Ports, setup: &Setup) -> String {
+    let (port, controller) = (ports.main, ports.side);
     let mut lines = vec![
         "process.roles=broker,controller".to_owned(),
         "node.id=1".to_owned(),
@@ -63,9 +72,9 @@ fn properties(local: &Local) -> String {
         format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}"),
         "controller.listener.names=CONTROLLER".to_owned(),
         "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
-        format!("log.dirs={}/logs", local.data.path().display()),
+        format!("log.dirs={}/logs", folder.display()),
     ];
-    lines.extend(settings(&local.setup));
+    lines.extend(settings(setup));
     // Who adds a listener has to name these two again.
     lines
         .join("\n")

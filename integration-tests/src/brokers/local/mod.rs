@@ -1,5 +1,6 @@
 //! Brokers as local processes: killed, paused and restarted at will, on the same port and data.
 
+mod archive;
 mod install;
 mod kafka;
 mod nats;
