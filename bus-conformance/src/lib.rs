@@ -22,5 +22,5 @@ pub use factory::{Connection, Control, Disturb, Factory, Foreign, Transport};
 pub use outcome::{Outcome, Violation};
 pub use planted::{Plant, main as main_planted, plants};
 pub use report::{Report, Row};
-pub use runner::{RunOptions, main, run};
+pub use runner::{RunOptions, main, main_with_spare, run};
 pub use severable::Severable;

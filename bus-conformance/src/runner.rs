@@ -1,6 +1,6 @@
 //! Runs cases.
 
-use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use bus_api::Namespace;
@@ -16,6 +16,8 @@ use crate::report::{Report, Row};
 
 /// Cases share a broker; one that takes it away runs alone.
 static BROKER: RwLock<()> = RwLock::new(());
+/// Where those have a broker of their own, they take turns.
+static SPARE: Mutex<()> = Mutex::new(());
 
 /// How the suite is run.
 #[derive(Clone, Debug)]
@@ -86,21 +88,51 @@ pub async fn run(factory: Arc<dyn Factory>, options: RunOptions) -> Report {
 ///
 /// What a factory cannot do is shown as ignored.
 pub fn main(factories: &[Arc<dyn Factory>]) -> std::process::ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments
-        .test_threads
-        .get_or_insert(RunOptions::default().jobs);
-    let seed = std::env::var("BUS_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok());
+    let seed = given_seed();
     let trials = factories
         .iter()
         .flat_map(|factory| {
             let mut cases = all();
             cases.sort_by_key(is_alone);
-            cases.into_iter().map(|case| trial(case, factory, seed))
+            cases
+                .into_iter()
+                .map(|case| trial(case, factory, seed, execute))
         })
         .collect();
+    run_trials(trials, RunOptions::default().jobs)
+}
+
+/// As [`main`] with one factory, and a second broker, `spare`, for the cases that take theirs away: the others go on
+/// meanwhile, `jobs` at a time.
+pub fn main_with_spare(
+    factory: &Arc<dyn Factory>,
+    spare: &Arc<dyn Factory>,
+    jobs: usize,
+) -> std::process::ExitCode {
+    let seed = given_seed();
+    let (alone, beside): (Vec<Case>, Vec<Case>) = all().into_iter().partition(is_alone);
+    // They wait for each other: spread over the others, few wait at a time. None begins among the last, when the others
+    // would be over before it.
+    let stride = beside.len() / (alone.len() + 3) + 1;
+    let mut alone = alone.into_iter();
+    let mut trials = Vec::new();
+    for others in beside.chunks(stride) {
+        let next = alone.next();
+        trials.extend(next.map(|case| trial(case, spare, seed, take_turn)));
+        let others = others.iter().cloned();
+        trials.extend(others.map(|case| trial(case, factory, seed, perform)));
+    }
+    trials.extend(alone.map(|case| trial(case, spare, seed, take_turn)));
+    run_trials(trials, jobs)
+}
+
+fn given_seed() -> Option<u64> {
+    std::env::var("BUS_SEED").ok()?.parse().ok()
+}
+
+fn run_trials(trials: Vec<Trial>, jobs: usize) -> std::process::ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(jobs);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -110,7 +142,10 @@ fn is_alone(case: &Case) -> bool {
     case.needs().contains(&Control::Restart)
 }
 
-fn trial(case: Case, factory: &Arc<dyn Factory>, seed: Option<u64>) -> Trial {
+/// Runs a case on a factory, with a seed when one is given.
+type Run = fn(&Case, &Arc<dyn Factory>, Option<u64>) -> Row;
+
+fn trial(case: Case, factory: &Arc<dyn Factory>, seed: Option<u64>, run: Run) -> Trial {
     let factory = factory.clone();
     let missing = missing(&case, &*factory);
     let kind = match &missing {
@@ -118,7 +153,7 @@ fn trial(case: Case, factory: &Arc<dyn Factory>, seed: Option<u64>) -> Trial {
         None => factory.name(),
     };
     Trial::test(case.name(), move || {
-        let row = execute(&case, &factory, seed);
+        let row = run(&case, &factory, seed);
         match row.outcome {
             Outcome::Passed | Outcome::NotRun(_) => Ok(()),
             Outcome::Failed(text) => Err(Failed::from(format!("{text}\nBUS_SEED={}", row.seed))),
@@ -138,15 +173,26 @@ fn missing(case: &Case, factory: &dyn Factory) -> Option<String> {
     (!missing.is_empty()).then(|| missing.join(", "))
 }
 
-/// Runs one case on a runtime of its own, so that a case that hangs or leaks disturbs no other.
+/// Runs one case, alone when it takes the broker away.
 pub(crate) fn execute(case: &Case, factory: &Arc<dyn Factory>, seed: Option<u64>) -> Row {
-    let seed = seed.unwrap_or_else(|| rand::rng().random());
     let (_alone, _beside);
     if is_alone(case) {
         _alone = BROKER.write().unwrap_or_else(PoisonError::into_inner);
     } else {
         _beside = BROKER.read().unwrap_or_else(PoisonError::into_inner);
     }
+    perform(case, factory, seed)
+}
+
+/// Runs one case that takes the spare broker away.
+fn take_turn(case: &Case, spare: &Arc<dyn Factory>, seed: Option<u64>) -> Row {
+    let _turn = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    perform(case, spare, seed)
+}
+
+/// Runs one case on a runtime of its own, so that a case that hangs or leaks disturbs no other.
+fn perform(case: &Case, factory: &Arc<dyn Factory>, seed: Option<u64>) -> Row {
+    let seed = seed.unwrap_or_else(|| rand::rng().random());
     let begun = Instant::now();
     let outcome = match missing(case, &**factory) {
         Some(what) => Outcome::NotRun(format!("needs {what}")),

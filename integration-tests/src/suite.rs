@@ -6,13 +6,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
-use bus_conformance::Factory;
+use bus_conformance::{Control, Factory};
 
 use crate::brokers;
 
-/// Starts the broker, says where it came from, runs the suite, and ends the broker.
-pub fn main<F: Factory>(start: impl Future<Output = Result<F>>) -> ExitCode {
-    match run(start) {
+/// Starts the broker, and another for the cases that stop theirs; says where they came from, runs the suite with `jobs`
+/// cases at a time, and ends them.
+pub fn main<F: Factory, S: Future<Output = Result<F>>>(
+    start: impl Fn() -> S,
+    jobs: usize,
+) -> ExitCode {
+    match run(start, jobs) {
         Ok(code) => code,
         Err(error) => {
             // Nothing can be done about an output that is closed.
@@ -22,11 +26,19 @@ pub fn main<F: Factory>(start: impl Future<Output = Result<F>>) -> ExitCode {
     }
 }
 
-fn run<F: Factory>(start: impl Future<Output = Result<F>>) -> Result<ExitCode> {
+fn run<F: Factory, S: Future<Output = Result<F>>>(
+    start: impl Fn() -> S,
+    jobs: usize,
+) -> Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let factory = Arc::new(runtime.block_on(start)?);
+    let factory: Arc<dyn Factory> = Arc::new(runtime.block_on(start())?);
     let _ = writeln!(std::io::stdout(), "{}", factory.name());
-    let code = bus_conformance::main(&[factory]);
+    let code = if factory.controls().contains(&Control::Restart) {
+        let spare: Arc<dyn Factory> = Arc::new(runtime.block_on(start())?);
+        bus_conformance::main_with_spare(&factory, &spare, jobs)
+    } else {
+        bus_conformance::main(&[factory])
+    };
     runtime.block_on(brokers::end_all())?;
     Ok(code)
 }

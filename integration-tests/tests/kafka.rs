@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use integration_tests::KafkaFactory;
 
+/// Cases at a time: most of each is waiting for the group to agree.
+const JOBS: usize = 18;
+
 fn main() -> ExitCode {
-    integration_tests::main(KafkaFactory::start())
+    integration_tests::main(KafkaFactory::start, JOBS)
 }

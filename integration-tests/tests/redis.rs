@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use integration_tests::RedisFactory;
 
+/// Cases at a time.
+const JOBS: usize = 8;
+
 fn main() -> ExitCode {
-    integration_tests::main(RedisFactory::start())
+    integration_tests::main(RedisFactory::start, JOBS)
 }
