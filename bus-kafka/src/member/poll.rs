@@ -41,13 +41,14 @@ pub(super) fn run(shared: &Arc<Shared>, consumer: &Arc<BaseConsumer<Context>>) {
         subscribe(shared, consumer);
         finish_assigning(shared, consumer);
         finish_revoking(shared, consumer);
+        // A topic that proves to be another one is started anew before anything more is taken.
+        doubts.settle(shared, consumer);
         start_recreated(shared, consumer, &mut doubts);
         control_flow(shared, consumer, &mut flow);
         if last_commit.elapsed() > PROGRESS {
             last_commit = Instant::now();
             note_progress(shared);
         }
-        doubts.settle(shared, consumer);
         poll(shared, consumer, &mut doubts);
     }
 }
