@@ -80,12 +80,15 @@ pub(crate) struct ConsumerInfo {
 }
 
 /// Sequences of a consumer's own deliveries and of its stream.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Pair {
     #[serde(default)]
     pub(crate) consumer_seq: u64,
     #[serde(default)]
     pub(crate) stream_seq: u64,
+    /// When they changed last, since the server was started.
+    #[serde(default)]
+    pub(crate) last_active: Option<String>,
 }
 
 #[derive(Deserialize)]

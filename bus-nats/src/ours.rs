@@ -22,6 +22,16 @@ pub(crate) enum Renewal<T> {
     Sent(T),
 }
 
+/// A settlement that the server has confirmed.
+#[derive(Debug)]
+pub(crate) struct Confirmed {
+    /// The run of the server, where it may forget.
+    pub(crate) run: Option<Arc<str>>,
+    /// The connection over which it was told, by its number.
+    pub(crate) epoch: u64,
+    pub(crate) at: Instant,
+}
+
 impl Shared {
     /// Sends what lets it come again; no renewal is sent after it.
     pub(crate) fn returning<T>(&self, receipt: Receipt, send: impl FnOnce() -> T) -> T {

@@ -1,6 +1,7 @@
 //! Pulling messages of a consumer.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Message, StatusCode, Subscriber};
@@ -43,6 +44,8 @@ pub(crate) enum Pulled {
 #[derive(Debug)]
 pub(crate) struct Puller {
     subscriber: Subscriber,
+    /// The run of the server that is pulled from, by the id that it gave itself.
+    pub(crate) server: Option<Arc<str>>,
     inbox: String,
     subject: String,
     number: u64,
@@ -75,6 +78,7 @@ impl Puller {
     ) -> Result<Self> {
         let inbox = core.feed.client()?.new_inbox();
         Ok(Self {
+            server: core.feed.server().map(|info| info.server_id.into()),
             subscriber: core.feed.subscribe(format!("{inbox}.*")).await?,
             inbox,
             subject: core.api_subject(&format!("CONSUMER.MSG.NEXT.{stream}.{consumer}")),

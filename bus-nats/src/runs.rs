@@ -7,10 +7,11 @@
 //!
 //! So everybody has to know up to which hand-over the server remembers. It can be asked only before it hands over
 //! anything more: no member asks a run of the server for messages before that number is stored, and whoever comes
-//! first stores it for all.
+//! first stores it for all. A question for messages that was on its way when the server ended may reach the new run
+//! all the same; when that has handed over anything before it is asked, it counts as remembering nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bus_api::{Error, ErrorKind, Result, split_version};
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,8 @@ use tokio::time::Instant;
 use crate::config::Storage;
 use crate::core::Core;
 use crate::error::unavailable;
-use crate::held::Held;
+use crate::held::{Fetched, Held};
+use crate::ours::Confirmed;
 use crate::settle::certain;
 use crate::subscribe::{Handle, TRIES};
 
@@ -82,6 +84,7 @@ impl Runs {
 pub(crate) struct Reached {
     epoch: u64,
     pub(crate) server: Arc<str>,
+    runs: Arc<Runs>,
 }
 
 impl Handle {
@@ -97,10 +100,14 @@ impl Handle {
             && !self.core.link.socket.server().is_some_and(clustered)
     }
 
-    /// Whether the connection is still to the run of the server that was found last.
+    /// Whether both connections are still to the run of the server that was found last: they are made anew
+    /// independently.
     pub(crate) fn knows_run(&self) -> bool {
-        let epoch = self.core.link.socket.reach().epoch;
-        self.run().is_some_and(|run| run.epoch == epoch)
+        let reach = self.core.link.socket.reach();
+        let fed_by = self.core.feed.server().map(|info| info.server_id);
+        self.run().is_some_and(|run| {
+            reach.up && run.epoch == reach.epoch && fed_by.as_deref() == Some(&*run.server)
+        })
     }
 
     /// Whether the server would take a settlement for what it is, of something that was handed over by the run
@@ -112,16 +119,60 @@ impl Handle {
             .is_some_and(|run| run.epoch == epoch && *run.server == *of)
     }
 
-    /// Until when something is this member's in a new run of the server; `None` when it has forgotten that, or takes
-    /// the lease for ended.
-    pub(crate) fn ours(&self, runs: &Runs, of: &str, held: &Held) -> Option<Instant> {
-        if !runs.remember(of, held.hand_over) {
-            return None;
+    /// Whether the server has not been able to forget yet what it has confirmed: a server that ended soon after may have.
+    pub(crate) fn stands(&self, confirmed: &Confirmed) -> bool {
+        let Some(run) = &confirmed.run else {
+            return true;
+        };
+        let socket = &self.core.link.socket;
+        let reach = socket.reach();
+        if reach.up && socket.server().is_some_and(|info| info.server_id == **run) {
+            return true;
         }
+        let breaks = reach.epoch.saturating_sub(confirmed.epoch) + u64::from(!reach.up);
+        let is_flushed = |lost_at| confirmed.at + FLUSHED <= lost_at;
+        breaks == 1 && reach.lost_at.is_some_and(is_flushed)
+    }
+
+    /// Until when something is this member's in another run of the server; `None` when that has forgotten it, or takes
+    /// the lease for ended.
+    pub(crate) fn ours(&self, now: &Reached, of: &str, held: &Held) -> Option<Instant> {
         let lost_at = self.core.link.socket.reach().lost_at?;
         let flushed = |at: &&Instant| **at + FLUSHED <= lost_at;
         let renewed = held.renewed.iter().flatten().find(flushed).copied();
-        let since = renewed.or_else(|| self.core.clock.here(held.stored_at))?;
+        self.ours_since(now, of, held.hand_over, renewed, held.stored_at)
+    }
+
+    /// The same for what comes late, of a run that has ended: it is held from now on as if the newest had handed it
+    /// over. False when that has forgotten it.
+    pub(crate) fn adopts(&self, late: &mut Fetched) -> bool {
+        let (Some(of), Some(now)) = (&late.run, self.run()) else {
+            return true;
+        };
+        if **of == *now.server {
+            return true;
+        }
+        let stored_at = late.delivery.position.stored_at();
+        let Some(until) = self.ours_since(&now, of, late.hand_over, None, stored_at) else {
+            return false;
+        };
+        late.until = late.until.min(until);
+        late.run = Some(now.server);
+        true
+    }
+
+    fn ours_since(
+        &self,
+        now: &Reached,
+        of: &str,
+        hand_over: u64,
+        renewed: Option<Instant>,
+        stored_at: SystemTime,
+    ) -> Option<Instant> {
+        if !now.runs.remember(of, hand_over) {
+            return None;
+        }
+        let since = renewed.or_else(|| self.core.clock.here(stored_at))?;
         let until = (since + certain(self.lease)).checked_sub(COARSE)?;
         (until > Instant::now()).then_some(until)
     }
@@ -130,7 +181,7 @@ impl Handle {
     ///
     /// # Errors
     /// When the server cannot be asked, or another one is reached meanwhile.
-    pub(crate) async fn find_run(&self) -> Result<Option<(Reached, Runs)>> {
+    pub(crate) async fn find_run(&self) -> Result<Option<Reached>> {
         let core = &self.core;
         let record = self.record();
         let consumer = record.consumer(&self.sub);
@@ -157,7 +208,13 @@ impl Handle {
             if !runs.is_newest(&server) {
                 let info = core.consumer_info(&core.keys.data(), &consumer).await?;
                 let Some(info) = info else { return Ok(None) };
-                runs.add(&server, info.delivered.consumer_seq);
+                let is_untouched = info.delivered.last_active.is_none();
+                let remembered = if is_untouched {
+                    info.delivered.consumer_seq
+                } else {
+                    0
+                };
+                runs.add(&server, remembered);
                 // The clock of the server is read as well.
                 core.stream_info(&core.keys.data()).await?;
                 if !same() {
@@ -173,7 +230,12 @@ impl Handle {
                 return Err(unavailable());
             }
             let server = Arc::from(server);
-            return Ok(Some((Reached { epoch, server }, runs)));
+            let runs = Arc::new(runs);
+            return Ok(Some(Reached {
+                epoch,
+                server,
+                runs,
+            }));
         }
         Err(unavailable())
     }

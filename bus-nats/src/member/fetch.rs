@@ -151,6 +151,8 @@ impl Driver {
                 until: one.until,
             });
         }
+        // What the server had handed over before it ended may come up behind the news of its new run.
+        fetched.retain_mut(|one| handle.adopts(one));
         if !handle.ordered {
             // What was read or looked up too late may be another member's, and settled, by now. The active
             // member of an ordered subscription is the only one.

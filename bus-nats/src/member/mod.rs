@@ -30,6 +30,8 @@ pub(crate) use fetch::{damaged, pending};
 const EXPIRES: Duration = Duration::from_secs(10);
 /// Most messages taken up at once.
 const MOST: usize = 512;
+/// How long until it is looked again whether both connections reach the same run of the server.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a member that leaves tries to say so.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -170,6 +172,9 @@ impl Driver {
             return Ok(());
         };
         let known = handle.knows_run() || !handle.may_forget();
+        if !known {
+            until = until.min(Instant::now() + LOOK_AGAIN);
+        }
         let room = if active && known { room } else { 0 };
         puller.top_up(&handle.core, room, false).await?;
         let until = puller.next_duty().map_or(until, |duty| until.min(duty));
@@ -281,19 +286,21 @@ impl Driver {
         if handle.knows_run() || !handle.may_forget() {
             return Ok(true);
         }
-        let Some((run, runs)) = handle.find_run().await? else {
+        let Some(run) = handle.find_run().await? else {
             self.doubtful = true;
             return Ok(false);
         };
-        let ours = |of: &str, held: &Held| handle.ours(&runs, of, held);
+        let ours = |of: &str, held: &Held| handle.ours(&run, of, held);
         handle.shared.recalled(&run.server, ours);
         handle.set_run(Some(run));
         Ok(true)
     }
 
-    /// The run of the server whose hand-overs come.
+    /// The run of the server whose hand-overs come; none where it does not matter. Not the one that was found last:
+    /// the connection for messages may not know of its end yet.
     fn of_run(&self) -> Option<Arc<str>> {
-        self.handle.run().map(|run| run.server)
+        self.handle.run()?;
+        self.puller.as_ref()?.server.clone()
     }
 
     async fn be_present(&mut self) -> Result<()> {

@@ -8,11 +8,13 @@ use bus_api::{Receipt, Result};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::Told;
 use super::entry::Entry;
 use crate::api::pub_ack;
 use crate::error::{UNDECIDED, WRONG_LAST_SEQUENCE, closed, fenced, is_refusal};
 use crate::held::Held;
 use crate::link::{Lost, Slot};
+use crate::ours::Confirmed;
 use crate::subscribe::Handle;
 
 /// How long the server may take for one answer before it is asked again.
@@ -59,11 +61,12 @@ pub(super) async fn confirm(
     receipt: Receipt,
     ack: &Subject,
     order: &Bytes,
-    mut slot: Slot,
-) -> Result<()> {
+    mut told: Told,
+) -> Result<Confirmed> {
     loop {
-        match slot.answer(PATIENCE).await {
-            Ok(_) => return in_time(handle, receipt),
+        let epoch = told.epoch;
+        match told.slot.answer(PATIENCE).await {
+            Ok(_) => return in_time(handle, receipt, epoch),
             // The consumer is gone, or its leader is being elected: the driver finds out.
             Err(Lost::NoResponders) => {
                 handle.doubt();
@@ -72,14 +75,19 @@ pub(super) async fn confirm(
             Err(lost) => passes(lost)?,
         }
         again(handle, receipt).await?;
-        slot = handle.tell(ack.clone(), order.clone());
+        told = handle.tell(ack.clone(), order.clone());
     }
 }
 
 /// An answer that came when the lease had ended says nothing: another member may have got the message before.
-fn in_time(handle: &Handle, receipt: Receipt) -> Result<()> {
+fn in_time(handle: &Handle, receipt: Receipt, epoch: u64) -> Result<Confirmed> {
+    let at = Instant::now();
     match handle.shared.held(receipt) {
-        Some(held) if held.until > Instant::now() => Ok(()),
+        Some(held) if held.until > at => Ok(Confirmed {
+            run: held.run,
+            epoch,
+            at,
+        }),
         _ => Err(fenced()),
     }
 }

@@ -21,7 +21,7 @@ use self::entry::{Entry, entry, order, unstarted};
 use crate::error::{error, fenced};
 use crate::held::{Held, Settling};
 use crate::link::{Line, Lost, Slot};
-use crate::ours::Renewal;
+use crate::ours::{Confirmed, Renewal};
 use crate::subscribe::{Handle, Membership};
 
 #[derive(Debug)]
@@ -42,7 +42,13 @@ struct Work {
     /// What is stored first, with the answer that is waited for; none yet where parts of it come first.
     entry: Option<(Entry, Option<Slot>)>,
     /// What the server is told in the end: the answer that is waited for.
-    told: Option<Slot>,
+    told: Option<Told>,
+}
+
+/// A word to the server, and the connection over which it went, by its number.
+struct Told {
+    slot: Slot,
+    epoch: u64,
 }
 
 #[async_trait]
@@ -79,7 +85,7 @@ pub(crate) fn certain(lease: Duration) -> Duration {
 /// Renews leases.
 pub(crate) async fn extend(handle: &Arc<Handle>, batch: &[Receipt]) -> Vec<Result<()>> {
     let sent_at = Instant::now();
-    let asked: Vec<Renewal<Slot>> = batch
+    let asked: Vec<Renewal<Told>> = batch
         .iter()
         .map(|receipt| {
             let renew = |held: &Held| {
@@ -97,7 +103,7 @@ pub(crate) async fn extend(handle: &Arc<Handle>, batch: &[Receipt]) -> Vec<Resul
             let slot = match renewal {
                 Renewal::Gone => return Err(fenced()),
                 Renewal::Spared => return Ok(()),
-                Renewal::Sent(slot) => slot,
+                Renewal::Sent(told) => told.slot,
             };
             match slot.answer(patience).await {
                 Ok(_)
@@ -136,12 +142,19 @@ async fn run(
     let begun: Vec<Result<Work>> = batch
         .map(|(receipt, step)| begin(handle, receipt, step))
         .collect();
-    join_all(
+    let done = join_all(
         begun
             .into_iter()
             .map(async |work| finish(handle, work?).await),
     )
-    .await
+    .await;
+    // What was confirmed first has waited for the others, and the server may have ended meanwhile.
+    done.into_iter()
+        .map(|done| match done? {
+            Some(confirmed) if !handle.stands(&confirmed) => Err(fenced()),
+            _ => Ok(()),
+        })
+        .collect()
 }
 
 fn begin(handle: &Arc<Handle>, receipt: Receipt, step: Step) -> Result<Work> {
@@ -181,7 +194,7 @@ fn settling(handle: &Handle, step: &Step) -> Settling {
 }
 
 /// Tells the server what becomes of a delivery.
-fn finally(handle: &Handle, receipt: Receipt, held: &Held, how: Settling, order: Bytes) -> Slot {
+fn finally(handle: &Handle, receipt: Receipt, held: &Held, how: Settling, order: Bytes) -> Told {
     let tell = || handle.tell(held.ack.clone(), order);
     if how == Settling::Again {
         handle.shared.returning(receipt, tell)
@@ -190,7 +203,8 @@ fn finally(handle: &Handle, receipt: Receipt, held: &Held, how: Settling, order:
     }
 }
 
-async fn finish(handle: &Arc<Handle>, work: Work) -> Result<()> {
+/// What was confirmed; nothing where nothing had to be.
+async fn finish(handle: &Arc<Handle>, work: Work) -> Result<Option<Confirmed>> {
     let Work {
         receipt,
         mut held,
@@ -216,9 +230,10 @@ async fn finish(handle: &Arc<Handle>, work: Work) -> Result<()> {
         }
         if let Some(order) = order(handle, &step) {
             let told = told.unwrap_or_else(|| finally(handle, receipt, &held, how, order.clone()));
-            confirm(handle, receipt, &held.ack, &order, told).await?;
+            let confirmed = confirm(handle, receipt, &held.ack, &order, told).await?;
+            return Ok(Some(confirmed));
         }
-        Ok(())
+        Ok(None)
     }
     .await;
     conclude(handle, receipt, &held, &step, &done);
@@ -234,11 +249,11 @@ fn record_of(step: &Step) -> Option<&AttemptRecord> {
 }
 
 /// Brings what the member knows up to date.
-fn conclude(handle: &Handle, receipt: Receipt, held: &Held, step: &Step, done: &Result<()>) {
+fn conclude<T>(handle: &Handle, receipt: Receipt, held: &Held, step: &Step, done: &Result<T>) {
     let shared = &handle.shared;
     match (done, step) {
-        (Ok(()), Step::Mark(_)) => {}
-        (Ok(()), Step::Settle(Settlement::Requeue { after, record })) if handle.stays() => {
+        (Ok(_), Step::Mark(_)) => {}
+        (Ok(_), Step::Settle(Settlement::Requeue { after, record })) if handle.stays() => {
             let due = Instant::now().checked_add(*after);
             shared.again(receipt, |delivery| {
                 delivery.not_before = due.filter(|_| !after.is_zero());
@@ -250,7 +265,7 @@ fn conclude(handle: &Handle, receipt: Receipt, held: &Held, step: &Step, done: &
             });
             shared.driver.notify_one();
         }
-        (Ok(()), Step::Settle(Settlement::Release)) if handle.stays() => {
+        (Ok(_), Step::Settle(Settlement::Release)) if handle.stays() => {
             shared.again(receipt, |delivery| {
                 if let Some(record) = unstarted(held) {
                     delivery.record = Some(record.encode());
@@ -258,7 +273,7 @@ fn conclude(handle: &Handle, receipt: Receipt, held: &Held, step: &Step, done: &
             });
             shared.driver.notify_one();
         }
-        (Ok(()), Step::Settle(settlement)) => {
+        (Ok(_), Step::Settle(settlement)) => {
             shared.forget(receipt);
             if let Settlement::Requeue { after, .. } = settlement
                 && let Some(due) = Instant::now().checked_add(*after)
@@ -283,8 +298,10 @@ fn conclude(handle: &Handle, receipt: Receipt, held: &Held, step: &Step, done: &
 
 impl Handle {
     /// Settles one delivery at the server.
-    fn tell(&self, ack: Subject, order: Bytes) -> Slot {
-        self.core.link.send(Line::Control, ack, None, order)
+    fn tell(&self, ack: Subject, order: Bytes) -> Told {
+        let epoch = self.core.link.socket.reach().epoch;
+        let slot = self.core.link.send(Line::Control, ack, None, order);
+        Told { slot, epoch }
     }
 
     fn send(&self, entry: &Entry) -> Slot {
