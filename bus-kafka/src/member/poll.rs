@@ -103,7 +103,7 @@ fn poll(shared: &Shared, consumer: &BaseConsumer<Context>, doubts: &mut Doubts) 
         doubts.heard_nothing();
         return;
     }
-    doubts.listen(shared, batch.iter().map(|record| record.topic()));
+    doubts.listen(shared, batch.iter().map(BorrowedMessage::topic));
     shared.core.life.reached();
     let now = shared.parks().then(SystemTime::now);
     let mut dropped = 0;

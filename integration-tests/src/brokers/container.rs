@@ -32,6 +32,8 @@ static RUNNING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// How long an image may take to arrive.
 const PULL_TIMEOUT: Duration = Duration::from_secs(300);
+/// Where a Kafka in a container says that it is: it has to know before it starts.
+const ADVERTISED: &str = "127.0.0.1";
 
 /// A broker in a container; the engine removes it when this is dropped, and on Ctrl-C.
 #[derive(Debug)]
@@ -77,8 +79,7 @@ impl Container {
             let running = request.start().await?;
             let host = running.get_host().await?.to_string();
             // The name has two addresses, and clients differ in which they try first.
-            let host = host.replace("localhost", "127.0.0.1");
-            Ok((running, host))
+            Ok((running, host.replace("localhost", "127.0.0.1")))
         })
         .await
         .with_context(|| {
@@ -88,6 +89,11 @@ impl Container {
             )
         })?;
         register(|names| names.insert(running.id().to_owned()));
+        // Its clients go where it says that it is, wherever they have asked first.
+        let host = match kind {
+            Kind::Kafka => ADVERTISED.to_owned(),
+            Kind::Redis | Kind::Nats => host,
+        };
         let container = Self {
             kind,
             engine,
@@ -263,7 +269,7 @@ fn kafka(name: &str, tag: &str, setup: &Setup, port: u16) -> ContainerRequest<Ge
         "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
     ];
     let advertised =
-        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port},BROKER://localhost:9093");
+        format!("advertised.listeners=PLAINTEXT://{ADVERTISED}:{port},BROKER://localhost:9093");
     let lines = own.map(str::to_owned).into_iter().chain([advertised]);
     let mut request = ContainerRequest::from(GenericImage::new(name, tag));
     for line in lines.chain(kafka_settings(setup)) {

@@ -22,6 +22,8 @@ use crate::brokers::{Kind, Proxy, Setup};
 use crate::shared_broker::{SharedBroker, connecting, failed};
 use crate::wire::Wire;
 
+/// Options of the URL for a run of the suite, such as `kafka.group.protocol=consumer`.
+const OPTIONS: &str = "BUS_TEST_KAFKA_OPTIONS";
 /// How long nobody holds a connection of a namespace before its case is taken to be over.
 const IDLE: Duration = Duration::from_secs(8);
 /// How long the test's own clients wait.
@@ -153,7 +155,8 @@ impl Factory for KafkaFactory {
             .map(Arc::new)
             .map_err(failed)?;
         self.forget_what_is_over();
-        let url = format!("kafka://127.0.0.1:{}?partitions=2", proxy.port());
+        let more = std::env::var(OPTIONS).map_or_else(|_| String::new(), |more| format!("&{more}"));
+        let url = format!("kafka://127.0.0.1:{}?partitions=2{more}", proxy.port());
         let (url, settings) = connecting(&url, namespace, options)?;
         let bus = KafkaBus::open(Config::from_url(url, settings)?).await?;
         let wire = Wire::new(Arc::clone(&proxy), {
