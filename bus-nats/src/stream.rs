@@ -8,7 +8,7 @@ use bus_api::{Error, ErrorKind, Notice, Provision, Result, WhenFull};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::api::{StreamInfo, found, nanos};
+use crate::api::{StreamInfo, nanos};
 use crate::config::Storage;
 use crate::core::Core;
 use crate::error::{STREAM_EXISTS, error, is_refusal};
@@ -150,12 +150,12 @@ impl Core {
             .with("stream", name));
         }
         let rest = format!("STREAM.CREATE.{name}");
-        match self.api("creating a stream", &rest, config).await {
-            // Another connection was faster, with other settings.
-            Err(failed) if is_refusal(&failed, STREAM_EXISTS) => {
-                found(self.stream_info(name).await)?.flatten().ok_or(failed)
-            }
-            made => made,
+        let made = self.api("creating a stream", &rest, config).await;
+        match made {
+            Err(failed) if !is_refusal(&failed, STREAM_EXISTS) => Err(failed),
+            // Another connection was faster, with other settings; and a new one is looked at for the server's clock,
+            // by which the deadlines of requests are told.
+            made => self.stream_info(name).await?.map_or(made, Ok),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The cases, a file per section of the contract or per theme of it.
 
 mod acks;
+mod acks_under_load;
 mod attempts;
 mod attributes;
 mod away;
@@ -45,6 +46,7 @@ use crate::model;
 pub(crate) fn all() -> Vec<Case> {
     [
         acks::cases(),
+        acks_under_load::cases(),
         attempts::cases(),
         attributes::cases(),
         away::cases(),

@@ -21,6 +21,11 @@ pub(crate) fn plants() -> Vec<Plant> {
             "a1_a_confirmed_ack_is_final"
         ),
         plant!(
+            ConfirmsUnanswered,
+            "confirms acks that the broker does not answer",
+            "a1_confirmed_acks_of_busy_members_survive_the_broker"
+        ),
+        plant!(
             AcksEarlierOnes,
             "takes an ack for the acks of all before it",
             "a2_acks_come_in_any_order"
@@ -167,6 +172,23 @@ impl Bug for LosesAcks {
             }
         }
         results
+    }
+}
+
+#[derive(Debug, Default)]
+struct ConfirmsUnanswered;
+
+#[async_trait]
+impl Bug for ConfirmsUnanswered {
+    async fn settle(
+        &self,
+        _: &Arc<dyn Bus>,
+        settler: &Arc<dyn Settler>,
+        batch: Batch,
+    ) -> Vec<Result<()>> {
+        let lies = batch.iter().map(|_| Ok(())).collect();
+        let answered = tokio::time::timeout(Duration::from_millis(20), settler.settle(batch));
+        answered.await.unwrap_or(lies)
     }
 }
 
