@@ -1,6 +1,6 @@
 //! What the driver of a member, its receiver and its settler share.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bus_api::{AttemptRecord, Delivery, Error, Inflow, Offset, Receipt, Result, Topic};
@@ -28,7 +28,6 @@ struct State {
     buffer: VecDeque<Delivery>,
     lost: Vec<Receipt>,
     held: HashMap<u64, Held>,
-    ids: HashMap<(Topic, Offset), u64>,
     next_slot: u64,
     ended: Option<Error>,
 }
@@ -53,9 +52,11 @@ impl Shared {
         state.wanted.saturating_sub(state.buffer.len())
     }
 
-    /// Whether this message is held.
-    pub(crate) fn holds(&self, topic: &Topic, offset: Offset) -> bool {
-        self.lock().ids.contains_key(&(topic.clone(), offset))
+    /// What is held of a topic.
+    pub(crate) fn held_of(&self, topic: &Topic) -> HashSet<Offset> {
+        let state = self.lock();
+        let held = state.held.values().filter(|held| held.topic == *topic);
+        held.map(|held| held.offset).collect()
     }
 
     /// Takes up what was fetched; `keep` keeps each delivery for handing it over again.
@@ -76,7 +77,6 @@ impl Shared {
             delivery.receipt = Receipt { slot, epoch };
             if track {
                 let offset = delivery.position.offset();
-                state.ids.insert((topic.clone(), offset), slot);
                 let held = Held {
                     topic,
                     offset,
@@ -105,7 +105,6 @@ impl Shared {
         let slot = state.next_slot;
         state.next_slot += 1;
         delivery.receipt.slot = slot;
-        state.ids.insert((held.topic.clone(), held.offset), slot);
         held.record = delivery.record.clone();
         held.buffered = true;
         held.delivery = Some(delivery.clone());
@@ -147,9 +146,7 @@ impl Shared {
     /// It is settled, or no longer this member's.
     pub(crate) fn forget(&self, receipt: Receipt) {
         let mut state = self.lock();
-        if let Some(held) = state.held.remove(&receipt.slot) {
-            state.ids.remove(&(held.topic, held.offset));
-        }
+        state.held.remove(&receipt.slot);
     }
 
     /// The lowest held message of a topic.
@@ -170,7 +167,6 @@ impl Shared {
             .collect();
         for slot in slots {
             if let Some(held) = state.held.remove(&slot) {
-                state.ids.remove(&(held.topic.clone(), held.offset));
                 if held.buffered {
                     state
                         .buffer
