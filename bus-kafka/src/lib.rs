@@ -10,6 +10,7 @@ mod config;
 mod coordinators;
 mod core;
 mod dead_letters;
+mod depth;
 mod ending;
 mod error;
 mod gather;

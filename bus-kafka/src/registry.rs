@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::core::Core;
-use crate::error::{closed, error, from_client, invalid_config, no_answer};
+use crate::error::{closed, error, from_client, no_answer};
 use crate::link::Link;
 use crate::sys::{self, When};
 use crate::thread;
@@ -217,27 +217,6 @@ impl Core {
         self.check_depth().await?;
         let registry = (self.names.registry(), Purpose::Registry);
         self.ensure(&[registry]).await.map(drop)
-    }
-
-    /// Looks whether others have laid out the namespace with another `depth`: they publish to other logs, and
-    /// look for messages there. The registry's name tells.
-    ///
-    /// # Errors
-    /// `InvalidConfig` when they have, and what the brokers say.
-    pub(crate) async fn check_depth(self: &Arc<Self>) -> Result<()> {
-        if self.topics.known(&self.names.registry()).is_some() {
-            return Ok(());
-        }
-        let (depths, others): (Vec<usize>, Vec<String>) =
-            self.names.other_registries().into_iter().unzip();
-        let found = self.look_up(&others).await?;
-        if let Some((depth, _)) = depths.iter().zip(found).find(|(_, found)| found.is_some()) {
-            return Err(invalid_config(format!(
-                "namespace `{}` is laid out with `depth={depth}`, not `depth={}`",
-                self.config.settings.namespace, self.config.depth
-            )));
-        }
-        Ok(())
     }
 
     /// Starts to follow the registry, once.
