@@ -154,6 +154,19 @@ impl Books {
         }
     }
 
+    /// The kills in the five seconds around an end, in milliseconds from it.
+    fn kills_around(&self, entry: &Entry) -> String {
+        const AROUND: u64 = 5_000_000;
+        let from_end = |at: u64| (at.cast_signed() - entry.settled_at.cast_signed()) / 1_000;
+        let kills: Vec<String> = self
+            .kills
+            .iter()
+            .filter(|(killed, _)| killed.abs_diff(entry.settled_at) < AROUND)
+            .map(|(killed, back)| format!("{} to {} ms", from_end(*killed), from_end(*back)))
+            .collect();
+        format!("server away, from that end: {}", kills.join(", "))
+    }
+
     fn entry(&mut self, number: u64) -> Option<&mut Entry> {
         self.entries.get_mut(usize::try_from(number).ok()?)
     }
@@ -171,7 +184,7 @@ impl Books {
         let (mut lost, mut again) = (Named::default(), Named::default());
         let (mut not_buried, mut twice) = (Named::default(), Named::default());
         let flushed = micros(flushed);
-        let mut latest = 0;
+        let (mut latest, mut story) = (0, String::new());
         for (number, entry) in (0..).zip(&self.entries) {
             verdict.redelivered += u64::from(entry.deliveries.saturating_sub(1));
             if entry.confirmed && entry.deliveries == 0 {
@@ -182,7 +195,10 @@ impl Books {
                     Again::Crossed => verdict.crossed += 1,
                     Again::Young => verdict.young += 1,
                     Again::Wrong => {
-                        latest = latest.max(entry.last_delivered_at - entry.settled_at);
+                        if latest < entry.last_delivered_at - entry.settled_at {
+                            latest = entry.last_delivered_at - entry.settled_at;
+                            story = self.kills_around(entry);
+                        }
                         again.add(number);
                     }
                 }
@@ -200,7 +216,7 @@ impl Books {
             wrong.add(*number);
         }
         let again_what = format!(
-            "delivered again after a confirmed end, up to {:?} later",
+            "delivered again after a confirmed end, up to {:?} later ({story})",
             Duration::from_micros(latest)
         );
         for (what, named) in [
