@@ -38,6 +38,8 @@ pub(crate) struct Held {
     pub(crate) settling: Settling,
     /// The server was told that it is to come again: a renewal would put that off.
     pub(crate) returned: bool,
+    /// The server has forgotten that this member has it: it gives it to anybody.
+    pub(crate) forgotten: bool,
     /// For ordered subscriptions: what is handed over again in the member.
     pub(crate) delivery: Option<Box<Delivery>>,
 }
@@ -70,6 +72,8 @@ pub(crate) struct State {
     pub(crate) wanted: usize,
     pub(crate) buffer: VecDeque<Delivery>,
     pub(crate) lost: Vec<Receipt>,
+    /// What the server has forgotten: nothing of it is started any more.
+    pub(crate) forgotten: Vec<Receipt>,
     pub(crate) held: HashMap<u64, Held>,
     pub(crate) slots: HashMap<u64, u64>,
     next_slot: u64,

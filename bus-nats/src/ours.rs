@@ -6,11 +6,11 @@ use std::time::Duration;
 use bus_api::Receipt;
 use tokio::time::Instant;
 
-use crate::held::Held;
+use crate::held::{Held, Settling};
 use crate::shared::Shared;
 
 /// How long what the server has forgotten may take to come to this member once more.
-const FORGOTTEN: Duration = Duration::from_secs(3);
+pub(crate) const FORGOTTEN: Duration = Duration::from_secs(3);
 
 /// What became of the wish to renew a lease.
 pub(crate) enum Renewal<T> {
@@ -62,10 +62,13 @@ impl Shared {
     }
 
     /// Another run of the server is reached, `now`. What is this member's in it, for as long as `ours` says, is held
-    /// on; the rest comes again. Whoever handles that may go on for a while: it may come to this member.
+    /// on; the rest comes again. What no handler has begun of it is not begun any more: another member may have
+    /// settled it by then. What runs may go on for a while: it may come to this member.
     pub(crate) fn recalled(&self, now: &Arc<str>, ours: impl Fn(&str, &Held) -> Option<Instant>) {
         let mut state = self.lock();
-        let (mut forgotten, end) = (Vec::new(), Instant::now() + FORGOTTEN);
+        let (mut unseen, end) = (Vec::new(), Instant::now() + FORGOTTEN);
+        let mut begun = Vec::new();
+        let epoch = state.epoch;
         for (slot, held) in &mut state.held {
             let Some(run) = held.run.clone().filter(|run| **run != **now) else {
                 continue;
@@ -74,13 +77,20 @@ impl Shared {
                 held.run = Some(Arc::clone(now));
                 held.until = held.until.min(until);
             } else if held.buffered {
-                forgotten.push(*slot);
+                unseen.push(*slot);
             } else {
                 held.until = held.until.min(end);
+                held.forgotten = true;
+                if held.settling == Settling::No {
+                    begun.push(Receipt { slot: *slot, epoch });
+                }
             }
         }
-        for slot in forgotten {
+        for slot in unseen {
             state.lose(slot);
         }
+        state.forgotten.extend(begun);
+        drop(state);
+        self.tell_receiver();
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::error::closed;
 use crate::held::{Fetched, Held, Settling, State};
+use crate::ours::FORGOTTEN;
 
 /// With so many that rest, those whose time has come are forgotten.
 const RESTING: usize = 1_024;
@@ -63,6 +64,7 @@ impl Shared {
                 held.renewed = [None; 2];
                 held.count = delivery.delivery;
                 held.until = until;
+                held.forgotten = false;
                 continue;
             }
             let held = Held {
@@ -80,6 +82,7 @@ impl Shared {
                 buffered: true,
                 settling: Settling::No,
                 returned: false,
+                forgotten: false,
                 delivery: keep.then(|| Box::new(delivery.clone())),
             };
             state.add(held, &mut delivery);
@@ -306,6 +309,11 @@ impl Shared {
         if !state.lost.is_empty() {
             return Some(Ok(Inflow::Lost(std::mem::take(&mut state.lost))));
         }
+        if !state.forgotten.is_empty() {
+            let receipts = std::mem::take(&mut state.forgotten);
+            let by = Instant::now() + FORGOTTEN;
+            return Some(Ok(Inflow::Reclaim { receipts, by }));
+        }
         if let Some(error) = &state.ended {
             return Some(Err(error.clone()));
         }
@@ -333,6 +341,11 @@ impl Shared {
         }
         state.wanted = 0;
         Some(Ok(Inflow::Deliveries(taken)))
+    }
+
+    /// There is news for the receiver.
+    pub(crate) fn tell_receiver(&self) {
+        self.receiver.notify_one();
     }
 
     /// Waits for something to hand over.

@@ -13,7 +13,7 @@ use crate::case::{Case, case};
 use crate::context::Context;
 use crate::factory::Control;
 use crate::outcome::{Violation, ensure_eq};
-use crate::probe::{Pump, eventually, group, ms, notes, secs};
+use crate::probe::{Note, Pump, eventually, group, ms, secs};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -25,6 +25,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// How many messages there are.
 const ALL: u64 = 1_000;
+const KEYS: u64 = 50;
 /// How often the broker dies, and how many acks are confirmed before each time.
 const CRASHES: usize = 2;
 const BEFORE: usize = 150;
@@ -45,7 +46,10 @@ async fn a1_confirmed_acks_of_busy_members_survive_the_broker(
         AckDurability::Flushed(bound) => bound,
         _ => Duration::ZERO,
     });
-    let notes = notes("a.b", 0..ALL);
+    // What waits behind another of its key is in a member's hands, too.
+    let notes: Vec<Note> = (0..ALL)
+        .map(|number| Note::keyed("a.b", &format!("k{}", number % KEYS), number))
+        .collect();
     try_join_all(notes.iter().map(|note| client.publish(note).into_future())).await?;
     let mut members = Vec::new();
     for client in [&client, &other] {

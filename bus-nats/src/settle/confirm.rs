@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Subject;
 use bus_api::{Receipt, Result};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -59,14 +58,18 @@ pub(super) async fn store(
 pub(super) async fn confirm(
     handle: &Arc<Handle>,
     receipt: Receipt,
-    ack: &Subject,
     order: &Bytes,
     mut told: Told,
 ) -> Result<Confirmed> {
     loop {
-        let epoch = told.epoch;
+        let (epoch, run) = (told.epoch, told.run);
         match told.slot.answer(PATIENCE).await {
-            Ok(_) => return in_time(handle, receipt, epoch),
+            // What is held now may be known to another run than the one that has answered.
+            Ok(_) if is_ours(handle, receipt) => {
+                let at = Instant::now();
+                return Ok(Confirmed { run, epoch, at });
+            }
+            Ok(_) => return Err(fenced()),
             // The consumer is gone, or its leader is being elected: the driver finds out.
             Err(Lost::NoResponders) => {
                 handle.doubt();
@@ -74,22 +77,15 @@ pub(super) async fn confirm(
             }
             Err(lost) => passes(lost)?,
         }
-        again(handle, receipt).await?;
-        told = handle.tell(ack.clone(), order.clone());
+        let held = recalled(handle, receipt).await?;
+        told = handle.tell(&held, order.clone());
     }
 }
 
 /// An answer that came when the lease had ended says nothing: another member may have got the message before.
-fn in_time(handle: &Handle, receipt: Receipt, epoch: u64) -> Result<Confirmed> {
-    let at = Instant::now();
-    match handle.shared.held(receipt) {
-        Some(held) if held.until > at => Ok(Confirmed {
-            run: held.run,
-            epoch,
-            at,
-        }),
-        _ => Err(fenced()),
-    }
+fn is_ours(handle: &Handle, receipt: Receipt) -> bool {
+    let held = handle.shared.held(receipt);
+    held.is_some_and(|held| held.until > Instant::now())
 }
 
 /// Whether asking again may help.

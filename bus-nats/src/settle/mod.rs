@@ -6,7 +6,6 @@ mod entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Subject;
 use async_trait::async_trait;
 use bus_api::adapter::Leave;
 use bus_api::{AttemptRecord, Error, ErrorKind, Receipt, Result, Settlement, Settler};
@@ -45,10 +44,11 @@ struct Work {
     told: Option<Told>,
 }
 
-/// A word to the server, and the connection over which it went, by its number.
+/// A word to the server: the connection over which it went, by its number, and the run of the server that hears it.
 struct Told {
     slot: Slot,
     epoch: u64,
+    run: Option<Arc<str>>,
 }
 
 #[async_trait]
@@ -90,7 +90,7 @@ pub(crate) async fn extend(handle: &Arc<Handle>, batch: &[Receipt]) -> Vec<Resul
         .map(|receipt| {
             let renew = |held: &Held| {
                 let known = handle.reaches(held.run.as_deref());
-                known.then(|| handle.tell(held.ack.clone(), Bytes::from_static(b"+WPI")))
+                known.then(|| handle.tell(held, Bytes::from_static(b"+WPI")))
             };
             handle.shared.renewing(*receipt, renew)
         })
@@ -163,6 +163,11 @@ fn begin(handle: &Arc<Handle>, receipt: Receipt, step: Step) -> Result<Work> {
         return Err(fenced());
     }
     let held = handle.shared.settle(receipt, how).ok_or_else(fenced)?;
+    if held.forgotten && matches!(step, Step::Settle(Settlement::Release)) {
+        // There is nothing to give back.
+        handle.shared.forget(receipt);
+        return Err(fenced());
+    }
     let entry = entry(handle, &held, &step).inspect_err(|_| handle.shared.unsettled(receipt))?;
     let reached = handle.reaches(held.run.as_deref());
     let entry = entry.map(|entry| {
@@ -195,7 +200,7 @@ fn settling(handle: &Handle, step: &Step) -> Settling {
 
 /// Tells the server what becomes of a delivery.
 fn finally(handle: &Handle, receipt: Receipt, held: &Held, how: Settling, order: Bytes) -> Told {
-    let tell = || handle.tell(held.ack.clone(), order);
+    let tell = || handle.tell(held, order);
     if how == Settling::Again {
         handle.shared.returning(receipt, tell)
     } else {
@@ -216,7 +221,7 @@ async fn finish(handle: &Arc<Handle>, work: Work) -> Result<Option<Confirmed>> {
     let done = async {
         let mut stored_at = None;
         if !handle.reaches(held.run.as_deref()) {
-            held.ack = recalled(handle, receipt).await?.ack;
+            held = recalled(handle, receipt).await?;
         }
         if let Some((entry, slot)) = entry {
             for part in &entry.parts {
@@ -230,7 +235,7 @@ async fn finish(handle: &Arc<Handle>, work: Work) -> Result<Option<Confirmed>> {
         }
         if let Some(order) = order(handle, &step) {
             let told = told.unwrap_or_else(|| finally(handle, receipt, &held, how, order.clone()));
-            let confirmed = confirm(handle, receipt, &held.ack, &order, told).await?;
+            let confirmed = confirm(handle, receipt, &order, told).await?;
             return Ok(Some(confirmed));
         }
         Ok(None)
@@ -298,10 +303,14 @@ fn conclude<T>(handle: &Handle, receipt: Receipt, held: &Held, step: &Step, done
 
 impl Handle {
     /// Settles one delivery at the server.
-    fn tell(&self, ack: Subject, order: Bytes) -> Told {
+    fn tell(&self, held: &Held, order: Bytes) -> Told {
         let epoch = self.core.link.socket.reach().epoch;
-        let slot = self.core.link.send(Line::Control, ack, None, order);
-        Told { slot, epoch }
+        let ack = held.ack.clone();
+        Told {
+            slot: self.core.link.send(Line::Control, ack, None, order),
+            epoch,
+            run: held.run.clone(),
+        }
     }
 
     fn send(&self, entry: &Entry) -> Slot {
