@@ -65,10 +65,9 @@ impl Shared {
     /// on; the rest comes again. What no handler has begun of it is not begun any more: another member may have
     /// settled it by then. What runs may go on for a while: it may come to this member.
     pub(crate) fn recalled(&self, now: &Arc<str>, ours: impl Fn(&str, &Held) -> Option<Instant>) {
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         let (mut unseen, end) = (Vec::new(), Instant::now() + FORGOTTEN);
-        let mut begun = Vec::new();
-        let epoch = state.epoch;
         for (slot, held) in &mut state.held {
             let Some(run) = held.run.clone().filter(|run| **run != **now) else {
                 continue;
@@ -82,15 +81,15 @@ impl Shared {
                 held.until = held.until.min(end);
                 held.forgotten = true;
                 if held.settling == Settling::No {
-                    begun.push(Receipt { slot: *slot, epoch });
+                    let epoch = state.epoch;
+                    state.forgotten.push(Receipt { slot: *slot, epoch });
                 }
             }
         }
         for slot in unseen {
             state.lose(slot);
         }
-        state.forgotten.extend(begun);
-        drop(state);
-        self.tell_receiver();
+        drop(guard);
+        self.receiver.notify_one();
     }
 }

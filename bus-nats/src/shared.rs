@@ -19,7 +19,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// Tells the driver that there is something to do.
     pub(crate) driver: Notify,
-    receiver: Notify,
+    /// Tells the receiver that there is something to hand over, or news.
+    pub(crate) receiver: Notify,
 }
 
 impl Shared {
@@ -341,11 +342,6 @@ impl Shared {
         }
         state.wanted = 0;
         Some(Ok(Inflow::Deliveries(taken)))
-    }
-
-    /// There is news for the receiver.
-    pub(crate) fn tell_receiver(&self) {
-        self.receiver.notify_one();
     }
 
     /// Waits for something to hand over.

@@ -80,10 +80,10 @@ async fn a1_confirmed_acks_of_busy_members_survive_the_broker(
         context.factory().start_broker().await?;
     }
     client.until_settled("g", "a.>").await?;
-    told.count()?;
     for member in members {
         member.leave().await?;
     }
+    told.count()?;
     ensure_eq!(told.seen(), ALL, "messages that came at all");
     let mut inbox = context.client().await?.join(want).await?;
     inbox.quiet().await
