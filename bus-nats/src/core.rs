@@ -6,6 +6,7 @@ use std::time::Duration;
 use bus_api::Result;
 use bus_api::adapter::Life;
 
+use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::closed;
@@ -26,6 +27,7 @@ pub(crate) struct Core {
     pub(crate) feed: Socket,
     pub(crate) streams: Streams,
     pub(crate) clock: Clock,
+    pub(crate) changes: Changes,
     /// The largest payload; fixed when the connection was made.
     pub(crate) max_payload: usize,
     /// Whose turn it is to publish, where each batch has to make room first.
@@ -55,6 +57,7 @@ impl Core {
             keys: Keys::new(config.settings.namespace.clone()),
             streams: Streams::default(),
             clock: Clock::default(),
+            changes: Changes::default(),
             turn: tokio::sync::Mutex::default(),
             anchor: OnceLock::new(),
             config,

@@ -6,6 +6,7 @@ mod admin;
 mod api;
 mod broadcast;
 mod bus;
+mod changes;
 mod clock;
 mod config;
 mod core;

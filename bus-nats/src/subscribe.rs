@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::api::found;
 use crate::broadcast;
+use crate::changes::Newest;
 use crate::core::Core;
 use crate::error::{
     CONSUMER_EXISTS, CONSUMER_NAME_EXISTS, error, invalid_argument, invalid_config, is_refusal,
@@ -28,8 +29,8 @@ use crate::start::{self, StoredStart};
 
 /// The shortest lease.
 pub(crate) const MIN_LEASE: Duration = Duration::from_millis(100);
-/// How often a member looks whether its subscription is paused.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long until a record is read again that could not be read.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often a race with other members is tried.
 pub(crate) const TRIES: usize = 16;
 
@@ -174,6 +175,8 @@ pub(crate) async fn subscribe(
     let Some(id) = spec.id() else {
         return broadcast::subscribe(core, leaving, spec).await;
     };
+    // Before the record is read, so that no change comes between.
+    let changes = core.changes();
     let record = found_in_time(core, &id, &spec).await?;
     let lease = Duration::from_millis(record.lease_millis);
     let handle = Arc::new(Handle {
@@ -197,7 +200,7 @@ pub(crate) async fn subscribe(
     let paused = Paused::follow(&handle.paused);
     let driver = Driver::join(Arc::clone(&handle)).await?;
     core.life.spawn(driver.run());
-    core.life.spawn(look_for_pause(handle));
+    core.life.spawn(look_for_pause(handle, changes));
     Ok(Inbound {
         receiver: Box::new(NatsReceiver(Arc::clone(&membership))),
         settler: Arc::new(NatsSettler(membership)),
@@ -206,18 +209,27 @@ pub(crate) async fn subscribe(
     })
 }
 
-/// Looks again and again whether the subscription is paused, until the member has left.
-async fn look_for_pause(handle: Arc<Handle>) {
+/// Looks whether the subscription is paused whenever a record has changed, until the member has left.
+async fn look_for_pause(handle: Arc<Handle>, mut changes: watch::Receiver<Newest>) {
     let mut left = handle.left.subscribe();
-    loop {
-        tokio::select! {
-            _ = left.wait_for(Option::is_some) => return,
-            () = tokio::time::sleep(LOOK) => {}
+    let look = async {
+        // The sender lives in the connection.
+        while changes.changed().await.is_ok() {
+            loop {
+                match handle.core.load(&handle.sub).await {
+                    Ok(Some(known)) => {
+                        handle.learn(known.record.paused && !known.record.deleted);
+                        break;
+                    }
+                    Ok(None) => break,
+                    Err(_) => tokio::time::sleep(AGAIN).await,
+                }
+            }
         }
-        // What cannot be read is read the next time.
-        if let Ok(Some(known)) = handle.core.load(&handle.sub).await {
-            handle.learn(known.record.paused && !known.record.deleted);
-        }
+    };
+    tokio::select! {
+        _ = left.wait_for(Option::is_some) => {}
+        () = look => {}
     }
 }
 

@@ -2,31 +2,17 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::contract::{Notice, Notices};
 
-/// Whether a connection lives, whether its broker is in reach, and the tasks that end with it.
-#[derive(Debug)]
+/// Whether a connection lives, whether its broker is in reach, and what ends with it.
+#[derive(Debug, Default)]
 pub struct Life {
-    over: watch::Sender<bool>,
+    over: CancellationToken,
     away: AtomicBool,
     notices: Notices,
-    tasks: Mutex<Vec<AbortHandle>>,
-}
-
-impl Default for Life {
-    fn default() -> Self {
-        Self {
-            over: watch::Sender::new(false),
-            away: AtomicBool::new(false),
-            notices: Notices::new(),
-            tasks: Mutex::default(),
-        }
-    }
 }
 
 impl Life {
@@ -39,7 +25,7 @@ impl Life {
     /// Whether it is over.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        *self.over.borrow()
+        self.over.is_cancelled()
     }
 
     /// Waits until it is over.
@@ -47,8 +33,7 @@ impl Life {
     /// # Cancel safety
     /// Dropping it changes nothing.
     pub async fn ended(&self) {
-        // The sender is `self`, so that waiting cannot fail.
-        let _ = self.over.subscribe().wait_for(|over| *over).await;
+        self.over.cancelled().await;
     }
 
     /// The broker cannot be reached; reported once, until it has been reached again.
@@ -67,19 +52,13 @@ impl Life {
 
     /// Starts a task that ends with the connection.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let handle = tokio::spawn(task).abort_handle();
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.retain(|task| !task.is_finished());
-        tasks.push(handle);
+        // No list of tasks: thousands of members start and end them all the time.
+        tokio::spawn(self.over.clone().run_until_cancelled_owned(task));
     }
 
     /// Ends it and every task at once, without a word to the broker.
     pub fn end(&self) {
-        self.over.send_replace(true);
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        for task in tasks.drain(..) {
-            task.abort();
-        }
+        self.over.cancel();
     }
 }
 
