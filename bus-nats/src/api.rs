@@ -15,6 +15,7 @@ use crate::core::Core;
 use crate::error::{NO_CONSUMER, NO_MESSAGE, NO_STREAM, NOTHING_TO_DELETE};
 use crate::error::{Refusal, is_refusal, refused, senseless};
 use crate::link::{Line, Lost, Slot};
+use crate::reading::Copies;
 use crate::stored::Stored;
 
 #[derive(Deserialize)]
@@ -49,7 +50,7 @@ pub(crate) struct StreamInfo {
     pub(crate) state: StreamState,
     /// The server's clock when it answered.
     pub(crate) ts: Option<Timestamp>,
-    pub(crate) cluster: Option<Value>,
+    pub(crate) cluster: Option<Copies>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,6 +78,7 @@ pub(crate) struct ConsumerInfo {
     pub(crate) num_ack_pending: u64,
     #[serde(default)]
     pub(crate) num_pending: u64,
+    pub(crate) cluster: Option<Copies>,
 }
 
 /// Sequences of a consumer's own deliveries and of its stream.
@@ -277,17 +279,10 @@ impl Core {
     }
 
     /// How many messages of a stream match, without reading them.
-    pub(crate) async fn count(&self, stream: &str, filter: &str, from: u64) -> Result<u64> {
-        let name = format!("n-{}", uuid::Uuid::new_v4().simple());
-        let config = json!({
-            "name": name, "ack_policy": "none", "deliver_policy": "by_start_sequence",
-            "opt_start_seq": from.max(1), "replay_policy": "instant", "headers_only": true,
-            "mem_storage": true, "num_replicas": 1, "inactive_threshold": 5_000_000_000_u64,
-            "filter_subject": filter,
-        });
-        let info = self.create_consumer(stream, &name, &config).await?;
-        drop(self.api_later(&format!("CONSUMER.DELETE.{stream}.{name}"), &Value::Null));
-        Ok(info.num_pending)
+    pub(crate) async fn count(&self, stream: &str, filter: &str) -> Result<u64> {
+        let counting = self.reading_consumer(stream, filter, 1, true).await?;
+        self.stop_reading(stream, &counting);
+        Ok(counting.num_pending)
     }
 
     /// Asks for a stored message; `question` says which one.

@@ -134,20 +134,16 @@ impl Core {
         limit: usize,
     ) -> Result<(Vec<(u64, Option<DeadLetter>)>, u64)> {
         let stream = self.keys.dead();
-        let name = format!("p-{}", uuid::Uuid::new_v4().simple());
-        let config = json!({
-            "name": name, "ack_policy": "none", "deliver_policy": "by_start_sequence",
-            "opt_start_seq": after + 1, "replay_policy": "instant", "mem_storage": true,
-            "num_replicas": 1, "inactive_threshold": 5_000_000_000_u64,
-            "filter_subject": self.keys.dead_letters(group),
-        });
-        let info = self.create_consumer(&stream, &name, &config).await?;
+        let filter = self.keys.dead_letters(group);
+        let info = self
+            .reading_consumer(&stream, &filter, after + 1, false)
+            .await?;
         let wanted = usize::try_from(info.num_pending)
             .unwrap_or(usize::MAX)
             .min(limit);
         let mut found = Vec::with_capacity(wanted);
         if wanted > 0 {
-            let mut puller = Puller::new(self, &stream, &name, PAGE).await?;
+            let mut puller = Puller::new(self, &stream, &info.name, PAGE).await?;
             let deadline = Instant::now() + PAGE;
             puller.top_up(self, wanted, true).await?;
             while found.len() < wanted {
@@ -170,10 +166,7 @@ impl Core {
                 }
             }
         }
-        drop(self.api_later(
-            &format!("CONSUMER.DELETE.{stream}.{name}"),
-            &serde_json::Value::Null,
-        ));
+        self.stop_reading(&stream, &info);
         let rest = info.num_pending.saturating_sub(found.len() as u64);
         Ok((found, rest))
     }
@@ -200,7 +193,7 @@ impl DeadLetterStore for NatsBus {
     async fn count(&self, group: &Group) -> Result<u64> {
         let core = &self.core;
         core.ready().await?;
-        core.count(&core.keys.dead(), &core.keys.dead_letters(group), 1)
+        core.count(&core.keys.dead(), &core.keys.dead_letters(group))
             .await
     }
 

@@ -100,7 +100,7 @@ async fn judge(core: &Core, health: &mut Health) {
             let leader = info
                 .cluster
                 .as_ref()
-                .is_none_or(|cluster| cluster["leader"].is_string());
+                .is_none_or(|copies| copies.leader.is_some());
             if !leader {
                 health
                     .problems

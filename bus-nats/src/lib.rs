@@ -22,6 +22,7 @@ mod oversize;
 mod presence;
 mod publish;
 mod pull;
+mod reading;
 mod registry;
 mod removal;
 mod request;
