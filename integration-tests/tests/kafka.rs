@@ -6,9 +6,7 @@ use integration_tests::KafkaFactory;
 
 /// Cases at a time: most of each is waiting for the group to agree.
 const JOBS: usize = 18;
-/// Its restarts take the longest of all brokers.
-const SPARES: usize = 2;
 
 fn main() -> ExitCode {
-    integration_tests::main(KafkaFactory::start, JOBS, SPARES)
+    integration_tests::main(KafkaFactory::start, JOBS)
 }
