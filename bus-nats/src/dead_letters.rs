@@ -21,7 +21,7 @@ use crate::core::Core;
 use crate::error::{NAME, invalid_argument, senseless};
 use crate::keys::Keys;
 use crate::oversize;
-use crate::pull::{Pulled, Puller};
+use crate::pull::{Pulled, Puller, REST};
 use crate::stored;
 use crate::wire::{self, EXPECTED, Place, put};
 
@@ -160,9 +160,17 @@ impl Core {
                         let entry = self.dead_entry(&message.subject, pairs, payload, &place);
                         found.push((place.sequence, entry.await?));
                     }
-                    // Some went away meanwhile.
-                    Pulled::Nothing | Pulled::Gone => break,
-                    Pulled::Rest => {}
+                    // Some went away meanwhile; or the server that we reach has not heard of the consumer yet, which is at
+                    // another one, and says that there is none.
+                    Pulled::Nothing | Pulled::Gone | Pulled::Rest => {
+                        let now = self.consumer_info(&stream, &info.name).await?;
+                        let now = now.ok_or_else(crate::error::no_answer)?;
+                        if now.num_pending == 0 {
+                            break;
+                        }
+                        tokio::time::sleep(REST * 2).await;
+                        puller.top_up(self, wanted - found.len(), true).await?;
+                    }
                 }
             }
         }

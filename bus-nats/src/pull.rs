@@ -16,6 +16,8 @@ use crate::error::closed;
 
 /// How often the server says that it has nothing.
 const HEARTBEAT: Duration = Duration::from_secs(3);
+/// How long after a pull that ended early there is no other.
+pub(crate) const REST: Duration = Duration::from_millis(50);
 /// How long leaving waits for what the server has sent.
 const QUIESCE: Duration = Duration::from_secs(2);
 
@@ -207,7 +209,7 @@ impl Puller {
         {
             return Pulled::Nothing;
         }
-        self.rest_until = Instant::now() + Duration::from_millis(50);
+        self.rest_until = Instant::now() + REST;
         Pulled::Rest
     }
 

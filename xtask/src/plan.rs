@@ -21,6 +21,7 @@ const OWN_TESTS: &[(&str, &[&str])] = &[
         &[
             "nats_security",
             "nats_accounts",
+            "nats_cluster",
             "nats_faults",
             "nats_wire",
             "nats_topics",
