@@ -263,6 +263,11 @@ impl Core {
         found::<Done>(self.api("deleting a consumer", &rest, &Value::Null).await).map(|_| ())
     }
 
+    /// Deletes a consumer that the server would forget by itself a little later; nobody waits for the answer.
+    pub(crate) fn let_consumer_go(&self, stream: &str, name: &str) {
+        drop(self.api_later(&format!("CONSUMER.DELETE.{stream}.{name}"), &Value::Null));
+    }
+
     /// All consumers of a stream.
     pub(crate) async fn consumers(&self, stream: &str) -> Result<Vec<ConsumerInfo>> {
         let rest = format!("CONSUMER.LIST.{stream}");
@@ -281,7 +286,7 @@ impl Core {
     /// How many messages of a stream match, without reading them.
     pub(crate) async fn count(&self, stream: &str, filter: &str) -> Result<u64> {
         let counting = self.reading_consumer(stream, filter, 1, true).await?;
-        self.stop_reading(stream, &counting);
+        self.let_consumer_go(stream, &counting.name);
         Ok(counting.num_pending)
     }
 

@@ -162,7 +162,7 @@ impl Driver {
         let puller = Puller::new(&core, &stream, &info.name, EXPIRES).await?;
         self.hand_over = 0;
         if let Some((old, _)) = self.consumer.replace((name, puller)) {
-            drop(core.api_later(&format!("CONSUMER.DELETE.{stream}.{old}"), &Value::Null));
+            core.let_consumer_go(&stream, &old);
         }
         (self.feed, self.main) = (feed, main);
         Ok(())

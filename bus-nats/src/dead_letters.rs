@@ -174,7 +174,7 @@ impl Core {
                 }
             }
         }
-        self.stop_reading(&stream, &info);
+        self.let_consumer_go(&stream, &info.name);
         let rest = info.num_pending.saturating_sub(found.len() as u64);
         Ok((found, rest))
     }

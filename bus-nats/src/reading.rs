@@ -6,7 +6,7 @@
 
 use bus_api::{ErrorKind, Result};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::api::ConsumerInfo;
 use crate::core::Core;
@@ -88,13 +88,6 @@ impl Core {
             "the copies of the stream lag behind its leader",
         )
         .with("stream", stream))
-    }
-
-    /// Lets a consumer go that is not read any more.
-    pub(crate) fn stop_reading(&self, stream: &str, consumer: &ConsumerInfo) {
-        let rest = format!("CONSUMER.DELETE.{stream}.{}", consumer.name);
-        // Without an answer the server forgets it by itself.
-        drop(self.api_later(&rest, &Value::Null));
     }
 }
 

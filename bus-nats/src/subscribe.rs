@@ -98,6 +98,14 @@ impl Handle {
             .unwrap_or_else(PoisonError::into_inner) = until;
     }
 
+    /// Reads whether the subscription is paused.
+    async fn look(&self) -> Result<()> {
+        if let Some(known) = self.core.load(&self.sub).await? {
+            self.learn(known.record.paused && !known.record.deleted);
+        }
+        Ok(())
+    }
+
     /// Whether the subscription is paused, as its record says now.
     fn learn(&self, paused: bool) {
         self.record
@@ -215,15 +223,8 @@ async fn look_for_pause(handle: Arc<Handle>, mut changes: watch::Receiver<Newest
     let look = async {
         // The sender lives in the connection.
         while changes.changed().await.is_ok() {
-            loop {
-                match handle.core.load(&handle.sub).await {
-                    Ok(Some(known)) => {
-                        handle.learn(known.record.paused && !known.record.deleted);
-                        break;
-                    }
-                    Ok(None) => break,
-                    Err(_) => tokio::time::sleep(AGAIN).await,
-                }
+            while handle.look().await.is_err() {
+                tokio::time::sleep(AGAIN).await;
             }
         }
     };
