@@ -20,7 +20,7 @@ use crate::wire::{Record, stored_at};
 
 /// How long the thread listens before it looks whether the producer is still wanted. The library counts in whole
 /// milliseconds and spins through the last one of each time, so the time is not short.
-const STEP: Duration = Duration::from_millis(500);
+const STEP: Duration = Duration::from_secs(2);
 
 /// Where a record lies.
 #[derive(Clone, Copy, Debug)]

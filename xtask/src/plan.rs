@@ -27,6 +27,16 @@ const OWN_TESTS: &[(&str, &[&str])] = &[
             "nats_topics",
         ],
     ),
+    (
+        "kafka",
+        &[
+            "kafka_security",
+            "kafka_rebalances",
+            "kafka_closing",
+            "kafka_wire",
+            "kafka_topics",
+        ],
+    ),
 ];
 
 /// One command of the plan.

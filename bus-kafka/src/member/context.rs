@@ -1,7 +1,7 @@
 //! What a member hears of rebalances of its group.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bus_api::Inflow;
@@ -25,7 +25,8 @@ const STEP: Duration = Duration::from_millis(20);
 /// Hears of rebalances.
 pub(crate) struct Context {
     link: Link,
-    shared: Arc<Shared>,
+    /// Closing a client may wait for brokers that are away; the connection is not kept for it.
+    shared: Weak<Shared>,
     halted: AtomicBool,
     rebalanced: Mutex<Option<Instant>>,
 }
@@ -34,7 +35,7 @@ impl Context {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
         Self {
             link: shared.core.link(),
-            shared: Arc::clone(shared),
+            shared: Arc::downgrade(shared),
             halted: AtomicBool::new(false),
             rebalanced: Mutex::default(),
         }
@@ -43,7 +44,6 @@ impl Context {
     /// This consumer is not used any more.
     pub(super) fn halt(&self) {
         self.halted.store(true, Ordering::Release);
-        self.shared.work.notify_all();
     }
 
     /// Whether the group rebalances, or has just done so.
@@ -71,14 +71,17 @@ impl ConsumerContext for Context {
         event: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
-        let shared = &self.shared;
+        let is_assigned = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let Some(shared) = self.shared.upgrade() else {
+            return answer(consumer, partitions, is_assigned);
+        };
         let mut rebalanced = self
             .rebalanced
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *rebalanced = Some(Instant::now());
         drop(rebalanced);
-        if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+        if is_assigned {
             tracing::debug!(group = %shared.group, count = partitions.count(), "assigned");
             if self.is_halted() {
                 // Nobody will come back to it: closing waits for this call, and takes it back.
@@ -124,6 +127,15 @@ impl ConsumerContext for Context {
         shared.receiver.notify_one();
         shared.work.notify_all();
         shared.todo().revoked.push((partitions.clone(), by));
+    }
+}
+
+/// Answers the group for a member that is gone: closing waits for it.
+fn answer(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList, is_assigned: bool) {
+    if is_assigned {
+        assign_unread(consumer, partitions);
+    } else {
+        unassign(consumer, partitions);
     }
 }
 

@@ -41,7 +41,12 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
     // So that a wrong property is found here.
     let first = consumer(shared)?;
     let shared = Arc::clone(shared);
-    thread::start("member", move || live(&shared, first)).map(drop)
+    thread::start("member", move || {
+        let unclosed = live(&shared, first);
+        drop(shared);
+        drop(unclosed);
+    })
+    .map(drop)
 }
 
 fn consumer(shared: &Arc<Shared>) -> Result<Arc<BaseConsumer<Context>>> {
@@ -66,10 +71,14 @@ fn consumer(shared: &Arc<Shared>) -> Result<Arc<BaseConsumer<Context>>> {
         .map_err(|native| from_client(&native))
 }
 
-/// The life of a member: joining, and joining anew after a reset, until it leaves.
-fn live(shared: &Arc<Shared>, first: Arc<BaseConsumer<Context>>) {
+/// The life of a member: joining, and joining anew after a reset, until it leaves. Where its connection is over, its
+/// client is returned, whose closing waits as long as the brokers may still answer.
+fn live(
+    shared: &Arc<Shared>,
+    first: Arc<BaseConsumer<Context>>,
+) -> Option<Arc<BaseConsumer<Context>>> {
     let mut next = Some(first);
-    loop {
+    let unclosed = loop {
         let joining = match next.take() {
             Some(consumer) => Ok(consumer),
             None => consumer(shared),
@@ -78,7 +87,7 @@ fn live(shared: &Arc<Shared>, first: Arc<BaseConsumer<Context>>) {
             Ok(consumer) => consumer,
             Err(failed) => {
                 shared.fail(failed);
-                break;
+                break None;
             }
         };
         shared.todo().topics = Some(shared.topics());
@@ -88,6 +97,7 @@ fn live(shared: &Arc<Shared>, first: Arc<BaseConsumer<Context>>) {
         };
         poll::run(shared, &consumer);
         consumer.context().halt();
+        shared.work.notify_all();
         if let Ok(committer) = committer {
             // A thread that panicked has nothing to tell.
             let _ = committer.join();
@@ -103,18 +113,20 @@ fn live(shared: &Arc<Shared>, first: Arc<BaseConsumer<Context>>) {
             release(shared, &consumer);
         }
         let_go(shared, &consumer);
-        if !shared.core.life.is_over() {
-            leave_group(&consumer);
+        if shared.core.life.is_over() {
+            break Some(consumer);
         }
+        leave_group(&consumer);
         drop(consumer);
         if !goes_on {
-            break;
+            break None;
         }
         wait_for_reset(shared);
-    }
+    };
     shared.lock().clear();
     shared.advance(Stage::Ended);
     shared.receiver.notify_one();
+    unclosed
 }
 
 /// Leaves the group in so many words: closing alone does not when the member has no partition (librdkafka

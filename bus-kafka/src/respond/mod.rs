@@ -142,12 +142,18 @@ pub(crate) async fn respond(
     let thread = Arc::clone(&shared);
     thread::start("requests", move || {
         poll::run(&thread, &consumer);
-        if !thread.core.life.is_over() {
+        let unclosed = if thread.core.life.is_over() {
+            Some(consumer)
+        } else {
             leave_group(&consumer);
-        }
-        drop(consumer);
+            drop(consumer);
+            None
+        };
         thread.ending.finished();
         thread.receiver.notify_one();
+        // Closing may wait for brokers that are away; the connection is not kept for it.
+        drop(thread);
+        drop(unclosed);
     })?;
     let mut joined = shared.joined.subscribe();
     tokio::select! {

@@ -1,6 +1,6 @@
 //! The thread that reads requests.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use bus_api::cloudevents::Extent;
@@ -33,7 +33,7 @@ const MOST_WAITING: usize = 1_000;
 
 pub(super) struct Context {
     link: Link,
-    shared: Arc<Shared>,
+    shared: Weak<Shared>,
     assigned: Mutex<Vec<TopicPartitionList>>,
 }
 
@@ -47,8 +47,9 @@ impl ConsumerContext for Context {
         partitions: &mut TopicPartitionList,
     ) {
         let mut assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = self.shared.upgrade();
         if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            if self.shared.is_over() {
+            if shared.is_none_or(|shared| shared.is_over()) {
                 // Nobody will come back to it: closing waits for this call, and takes it back.
                 rebalance::assign_unread(consumer, partitions);
             } else {
@@ -62,12 +63,14 @@ impl ConsumerContext for Context {
             .iter()
             .map(|element| element.partition)
             .collect();
-        let given = self.shared.give_up(&numbers);
-        if consumer.assignment_lost() {
-            // Unless somebody else has them in between, they are gone on with.
-            self.shared.lock().kept.extend(given);
-        } else {
-            commit(&self.shared, consumer, &given, CLEAN);
+        if let Some(shared) = shared {
+            let given = shared.give_up(&numbers);
+            if consumer.assignment_lost() {
+                // Unless somebody else has them in between, they are gone on with.
+                shared.lock().kept.extend(given);
+            } else {
+                commit(&shared, consumer, &given, CLEAN);
+            }
         }
         rebalance::unassign(consumer, partitions);
     }
@@ -111,7 +114,7 @@ pub(super) fn consumer(shared: &Arc<Shared>) -> Result<BaseConsumer<Context>> {
     core.config.finish(&mut client);
     let context = Context {
         link: core.link(),
-        shared: Arc::clone(shared),
+        shared: Arc::downgrade(shared),
         assigned: Mutex::default(),
     };
     client
