@@ -142,7 +142,7 @@ async fn a3_other_messages_flow_while_a_nack_waits(context: Context) -> Result<(
 async fn a3_other_messages_flow_while_hundreds_of_nacks_wait(
     context: Context,
 ) -> Result<(), Violation> {
-    const COUNT: u64 = 1_500;
+    const COUNT: u64 = 1_000;
     let client = context.client().await?;
     let inbox = client.join(group("g", "a.b")).await?;
     let rests_long = |number: u64| number % 2 == 1 && number % 10 != 1;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bus_api::{Group, SubscriptionId};
+use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use crate::case::{Case, case};
@@ -198,10 +199,7 @@ async fn t4_topics_named_like_what_the_bus_may_use_itself(
         &own,
     ];
     let mut all = client.join(group("all", ">")).await?;
-    let mut exact = Vec::new();
-    for name in names {
-        exact.push(client.join(group("exact", name)).await?);
-    }
+    let exact = try_join_all(names.map(|name| client.join(group("exact", name)))).await?;
     for (number, name) in (0..).zip(names) {
         client.publish(&Note::new(name, number)).await?;
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bus_api::{ErrorKind, Group, Namespace, Pattern, Topic};
+use futures_util::future::try_join_all;
 
 use crate::case::{Case, case};
 use crate::context::{Client, Context};
@@ -138,7 +139,7 @@ async fn t1_every_legal_topic_travels(context: Context) -> Result<(), Violation>
     }
     let mut all = client.join(group("all", ">")).await?;
     all.take_all(&ledger).await?;
-    for (number, topic) in (0..).zip(&topics) {
+    let exact = (0..).zip(&topics).map(async |(number, topic)| {
         let mut exact = client.join(group("exact", topic)).await?;
         let token = exact.next().await?;
         ensure_eq!(
@@ -147,9 +148,9 @@ async fn t1_every_legal_topic_travels(context: Context) -> Result<(), Violation>
             "what an exact pattern of {topic} gets"
         );
         token.ack().await?;
-        exact.leave().await?;
-    }
-    Ok(())
+        exact.leave().await
+    });
+    try_join_all(exact).await.map(drop)
 }
 
 /// Patterns with the topics that match them, written out by hand: the table is the contract, not what
