@@ -15,6 +15,7 @@ mod probe;
 mod report;
 mod runner;
 mod severable;
+mod spares;
 
 pub use case::{Case, Clause, all, find};
 pub use context::Context;
@@ -22,5 +23,5 @@ pub use factory::{Connection, Control, Disturb, Factory, Foreign, Transport};
 pub use outcome::{Outcome, Violation};
 pub use planted::{Plant, main as main_planted, plants};
 pub use report::{Report, Row};
-pub use runner::{RunOptions, main, main_with_spare, run};
+pub use runner::{RunOptions, main, main_with_spares, run};
 pub use severable::Severable;

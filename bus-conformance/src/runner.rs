@@ -1,6 +1,7 @@
 //! Runs cases.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::cmp::Reverse;
+use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use bus_api::Namespace;
@@ -13,11 +14,10 @@ use crate::context::Context;
 use crate::factory::{Control, Factory};
 use crate::outcome::Outcome;
 use crate::report::{Report, Row};
+use crate::spares::Spares;
 
 /// Cases share a broker; one that takes it away runs alone.
 static BROKER: RwLock<()> = RwLock::new(());
-/// Where those have a broker of their own, they take turns.
-static SPARE: Mutex<()> = Mutex::new(());
 
 /// How the suite is run.
 #[derive(Clone, Debug)]
@@ -94,35 +94,54 @@ pub fn main(factories: &[Arc<dyn Factory>]) -> std::process::ExitCode {
         .flat_map(|factory| {
             let mut cases = all();
             cases.sort_by_key(is_alone);
-            cases
-                .into_iter()
-                .map(|case| trial(case, factory, seed, execute))
+            cases.into_iter().map(|case| {
+                trial(case, factory, move |case, factory| {
+                    execute(case, factory, seed)
+                })
+            })
         })
         .collect();
     run_trials(trials, RunOptions::default().jobs)
 }
 
-/// As [`main`] with one factory, and a second broker, `spare`, for the cases that take theirs away: the others go on
+/// As [`main`] with one factory, and more brokers, `spares`, for the cases that take theirs away: the others go on
 /// meanwhile, `jobs` at a time.
-pub fn main_with_spare(
+///
+/// Without a spare it is [`main`].
+pub fn main_with_spares(
     factory: &Arc<dyn Factory>,
-    spare: &Arc<dyn Factory>,
+    spares: Vec<Arc<dyn Factory>>,
     jobs: usize,
 ) -> std::process::ExitCode {
+    if spares.is_empty() {
+        return main(&[factory.clone()]);
+    }
     let seed = given_seed();
-    let (alone, beside): (Vec<Case>, Vec<Case>) = all().into_iter().partition(is_alone);
+    let mut cases = all();
+    // What takes long does not begin last, when the others are over.
+    cases.sort_by_key(|case| Reverse(case.timeout()));
+    let (alone, beside): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(is_alone);
     // They wait for each other: spread over the others, few wait at a time. None begins among the last, when the others
     // would be over before it.
     let stride = beside.len() / (alone.len() + 3) + 1;
-    let mut alone = alone.into_iter();
+    let spares = Arc::new(Spares::new(spares));
+    let mut alone = alone.into_iter().map(|case| {
+        let spares = Arc::clone(&spares);
+        trial(case, factory, move |case, _| {
+            spares.lend(|spare| perform(case, spare, seed))
+        })
+    });
     let mut trials = Vec::new();
     for others in beside.chunks(stride) {
-        let next = alone.next();
-        trials.extend(next.map(|case| trial(case, spare, seed, take_turn)));
+        trials.extend(alone.next());
         let others = others.iter().cloned();
-        trials.extend(others.map(|case| trial(case, factory, seed, perform)));
+        trials.extend(others.map(|case| {
+            trial(case, factory, move |case, factory| {
+                perform(case, factory, seed)
+            })
+        }));
     }
-    trials.extend(alone.map(|case| trial(case, spare, seed, take_turn)));
+    trials.extend(alone);
     run_trials(trials, jobs)
 }
 
@@ -142,10 +161,11 @@ fn is_alone(case: &Case) -> bool {
     case.needs().contains(&Control::Restart)
 }
 
-/// Runs a case on a factory, with a seed when one is given.
-type Run = fn(&Case, &Arc<dyn Factory>, Option<u64>) -> Row;
-
-fn trial(case: Case, factory: &Arc<dyn Factory>, seed: Option<u64>, run: Run) -> Trial {
+fn trial(
+    case: Case,
+    factory: &Arc<dyn Factory>,
+    run: impl FnOnce(&Case, &Arc<dyn Factory>) -> Row + Send + 'static,
+) -> Trial {
     let factory = factory.clone();
     let missing = missing(&case, &*factory);
     let kind = match &missing {
@@ -153,7 +173,7 @@ fn trial(case: Case, factory: &Arc<dyn Factory>, seed: Option<u64>, run: Run) ->
         None => factory.name(),
     };
     Trial::test(case.name(), move || {
-        let row = run(&case, &factory, seed);
+        let row = run(&case, &factory);
         match row.outcome {
             Outcome::Passed | Outcome::NotRun(_) => Ok(()),
             Outcome::Failed(text) => Err(Failed::from(format!("{text}\nBUS_SEED={}", row.seed))),
@@ -182,12 +202,6 @@ pub(crate) fn execute(case: &Case, factory: &Arc<dyn Factory>, seed: Option<u64>
         _beside = BROKER.read().unwrap_or_else(PoisonError::into_inner);
     }
     perform(case, factory, seed)
-}
-
-/// Runs one case that takes the spare broker away.
-fn take_turn(case: &Case, spare: &Arc<dyn Factory>, seed: Option<u64>) -> Row {
-    let _turn = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-    perform(case, spare, seed)
 }
 
 /// Runs one case on a runtime of its own, so that a case that hangs or leaks disturbs no other.

@@ -8,5 +8,5 @@ use integration_tests::NatsFactory;
 const JOBS: usize = 8;
 
 fn main() -> ExitCode {
-    integration_tests::main(NatsFactory::start, JOBS)
+    integration_tests::main(NatsFactory::start, JOBS, 1)
 }

@@ -8,5 +8,5 @@ use integration_tests::RedisFactory;
 const JOBS: usize = 8;
 
 fn main() -> ExitCode {
-    integration_tests::main(RedisFactory::start, JOBS)
+    integration_tests::main(RedisFactory::start, JOBS, 1)
 }

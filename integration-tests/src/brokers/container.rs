@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::net::{IpAddr, TcpListener};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,11 +31,10 @@ static ENGINE: LazyLock<std::io::Result<Runtime>> = LazyLock::new(|| {
 /// The containers that run for this process, by the engine's names.
 static RUNNING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
+/// The memory of a Kafka in a container: with less for what lives shortly it is cleared many times a second.
+const HEAP: &str = "-Xms512m -Xmx512m -Xmn256m";
 /// How long an image may take to arrive.
 const PULL_TIMEOUT: Duration = Duration::from_secs(300);
-/// Where a Kafka in a container says that it is: it has to know before it starts.
-const ADVERTISED: &str = "127.0.0.1";
-
 /// A broker in a container; the engine removes it when this is dropped, and on Ctrl-C.
 #[derive(Debug)]
 pub(super) struct Container {
@@ -67,10 +67,12 @@ impl Container {
         let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
         // An engine gives a container another port at every start unless it is told which.
         let port = ports::free()?;
+        let bridge = on_engine(async { Ok(bridge().await) }).await?;
+        let bridge = bridge.map(|address| address.to_string());
         let request = match kind {
             Kind::Redis => redis(name, tag, setup),
             Kind::Nats => nats(name, tag, setup),
-            Kind::Kafka => kafka(name, tag, setup, port),
+            Kind::Kafka => kafka(name, tag, setup, advertised(bridge.as_deref()), port),
         };
         let request = request
             .with_mapped_port(port, kind_port(kind))
@@ -89,10 +91,11 @@ impl Container {
             )
         })?;
         register(|names| names.insert(running.id().to_owned()));
-        // Its clients go where it says that it is, wherever they have asked first.
-        let host = match kind {
-            Kind::Kafka => ADVERTISED.to_owned(),
-            Kind::Redis | Kind::Nats => host,
+        // The clients of Kafka go where it says that it is, wherever they have asked first.
+        let host = match (kind, bridge) {
+            (_, Some(bridge)) => bridge,
+            (Kind::Kafka, None) => advertised(None).to_owned(),
+            (Kind::Redis | Kind::Nats, None) => host,
         };
         let container = Self {
             kind,
@@ -208,6 +211,26 @@ fn register<T>(change: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
     change(&mut RUNNING.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// This machine's address on the engine's bridge, where the engine runs on this machine: the kernel passes on what
+/// comes to a port there, and a process of the engine copies what comes to 127.0.0.1.
+async fn bridge() -> Option<IpAddr> {
+    let engine = docker_client_instance().await.ok()?;
+    let network = engine.inspect_network("bridge", None).await.ok()?;
+    let gateways = network.ipam?.config?.into_iter();
+    let address: IpAddr = gateways
+        .filter_map(|own| own.gateway)
+        .next()?
+        .parse()
+        .ok()?;
+    // Only an address of this machine can be listened on.
+    TcpListener::bind((address, 0)).is_ok().then_some(address)
+}
+
+/// Where a Kafka in a container says that it is: it has to know before it starts.
+fn advertised(bridge: Option<&str>) -> &str {
+    bridge.unwrap_or("127.0.0.1")
+}
+
 async fn on_engine<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
@@ -258,7 +281,13 @@ fn nats(name: &str, tag: &str, setup: &Setup) -> ContainerRequest<GenericImage> 
 }
 
 /// The image turns variables into settings: `KAFKA_SOME_KEY=v` is `some.key=v`.
-fn kafka(name: &str, tag: &str, setup: &Setup, port: u16) -> ContainerRequest<GenericImage> {
+fn kafka(
+    name: &str,
+    tag: &str,
+    setup: &Setup,
+    host: &str,
+    port: u16,
+) -> ContainerRequest<GenericImage> {
     let own = [
         "process.roles=broker,controller",
         "node.id=1",
@@ -269,7 +298,7 @@ fn kafka(name: &str, tag: &str, setup: &Setup, port: u16) -> ContainerRequest<Ge
         "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
     ];
     let advertised =
-        format!("advertised.listeners=PLAINTEXT://{ADVERTISED}:{port},BROKER://localhost:9093");
+        format!("advertised.listeners=PLAINTEXT://{host}:{port},BROKER://localhost:9093");
     let lines = own.map(str::to_owned).into_iter().chain([advertised]);
     let mut request = ContainerRequest::from(GenericImage::new(name, tag));
     for line in lines.chain(kafka_settings(setup)) {
@@ -278,5 +307,5 @@ fn kafka(name: &str, tag: &str, setup: &Setup, port: u16) -> ContainerRequest<Ge
             request = request.with_env_var(variable, value);
         }
     }
-    request
+    request.with_env_var("KAFKA_HEAP_OPTS", HEAP)
 }

@@ -5,7 +5,7 @@ mod outside;
 pub mod server;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
+use tokio::runtime::Handle;
 
 use crate::brokers::{Kind, Proxy, Setup};
 use crate::shared_broker::{SharedBroker, connecting, failed};
@@ -33,7 +34,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct KafkaFactory {
     broker: SharedBroker,
+    /// Carries the proxies, which outlive the cases.
+    runtime: Handle,
     spaces: std::sync::Mutex<HashMap<Namespace, Space>>,
+    /// The ways of clients whose cases are over. What is closed without a way to its broker waits, and tries to connect
+    /// many times a second: with them open, it comes to its end.
+    past: std::sync::Mutex<Vec<Arc<Proxy>>>,
 }
 
 /// A namespace of a case that runs, or has run.
@@ -64,7 +70,9 @@ impl KafkaFactory {
     pub async fn start() -> anyhow::Result<Self> {
         Ok(Self {
             broker: SharedBroker::start(Kind::Kafka, Setup::default()).await?,
+            runtime: Handle::current(),
             spaces: std::sync::Mutex::default(),
+            past: std::sync::Mutex::default(),
         })
     }
 
@@ -77,21 +85,23 @@ impl KafkaFactory {
     }
 
     fn spaces(&self) -> std::sync::MutexGuard<'_, HashMap<Namespace, Space>> {
-        self.spaces
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.spaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Deletes the Kafka topics of cases that are over: a broker with thousands of them is slow to restart.
     fn forget_what_is_over(&self) {
         let mut over = Vec::new();
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         self.spaces().retain(|namespace, space| {
             let is_over = space.is_over();
             if is_over {
                 over.push(format!("{namespace}."));
+                space.proxies.iter().for_each(|proxy| proxy.heal());
+                past.append(&mut space.proxies);
             }
             !is_over
         });
+        drop(past);
         let Ok(client) = self.raw() else {
             return;
         };
@@ -114,8 +124,15 @@ impl KafkaFactory {
         });
     }
 
-    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
-        self.raw()?.create().map_err(failed)
+    /// A way to the broker that can be cut.
+    async fn way(&self) -> Result<Arc<Proxy>> {
+        let (host, port) = self.broker.host().map_err(failed)?;
+        let target = self.broker.address().map_err(failed)?;
+        let starting = self
+            .runtime
+            .spawn(async move { Proxy::before_kafka(target, (&host, port)).await });
+        let proxy = starting.await.map_err(failed)?.map_err(failed)?;
+        Ok(Arc::new(proxy))
     }
 }
 
@@ -149,11 +166,7 @@ impl Factory for KafkaFactory {
     }
 
     async fn connect(&self, namespace: &Namespace, options: &[(&str, &str)]) -> Result<Connection> {
-        let (host, port) = self.broker.host().map_err(failed)?;
-        let proxy = Proxy::before_kafka(self.broker.address().map_err(failed)?, (&host, port))
-            .await
-            .map(Arc::new)
-            .map_err(failed)?;
+        let proxy = self.way().await?;
         self.forget_what_is_over();
         let more = std::env::var(OPTIONS).map_or_else(|_| String::new(), |more| format!("&{more}"));
         let url = format!("kafka://127.0.0.1:{}?partitions=2{more}", proxy.port());
@@ -217,16 +230,7 @@ impl Factory for KafkaFactory {
 
     async fn lose_log(&self, namespace: &Namespace, topic: &str) -> Result<()> {
         let log = format!("{namespace}.t.{}", root(topic));
-        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-        let results = self
-            .admin()?
-            .delete_topics(&[&log], &options)
-            .await
-            .map_err(failed)?;
-        for result in results {
-            result.map_err(|(name, code)| failed(format!("{name}: {code}")))?;
-        }
-        Ok(())
+        outside::delete(self.raw()?, log).await
     }
 
     async fn store_newer_records(

@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 use bus_api::{Error, Namespace, Result};
 use bus_conformance::Foreign;
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::groups::GroupInfo;
 use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -142,6 +145,34 @@ pub(super) async fn lose_group(
         ))
     });
     lost.await.map_err(failed)?
+}
+
+/// Deletes a log.
+pub(super) async fn delete(client: ClientConfig, log: String) -> Result<()> {
+    /// A client that makes it again while nobody looks is not waited for longer.
+    const NOTICED: Duration = Duration::from_secs(2);
+    let admin: AdminClient<DefaultClientContext> = client.create().map_err(failed)?;
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let results = admin
+        .delete_topics(&[&log], &options)
+        .await
+        .map_err(failed)?;
+    for result in results {
+        result.map_err(|(name, code)| failed(format!("{name}: {code}")))?;
+    }
+    // For a moment the broker goes on answering as if it were there.
+    let noticed = tokio::task::spawn_blocking(move || {
+        let until = Instant::now() + NOTICED;
+        while Instant::now() < until {
+            let found = admin.inner().fetch_metadata(Some(&log), PATIENCE);
+            let is_there = |topic: &MetadataTopic| topic.error().is_none();
+            if !found.map_err(failed)?.topics().iter().any(is_there) {
+                break;
+            }
+        }
+        Ok(())
+    });
+    noticed.await.map_err(failed)?
 }
 
 /// Replaces what is committed of a group by commits of a newer version.
