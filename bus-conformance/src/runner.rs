@@ -114,7 +114,7 @@ pub fn main_with_spares(
     jobs: usize,
 ) -> std::process::ExitCode {
     if spares.is_empty() {
-        return main(&[factory.clone()]);
+        return main(std::slice::from_ref(factory));
     }
     let seed = given_seed();
     let mut cases = all();

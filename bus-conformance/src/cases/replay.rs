@@ -1,13 +1,12 @@
 //! S7: replay.
 
 use bus_api::{ErrorKind, Offset, Position, Start};
-use tokio::time::sleep;
 
 use crate::case::{Case, case};
 use crate::context::{Client, Context};
 use crate::factory::Control;
 use crate::outcome::{Violation, ensure_eq};
-use crate::probe::{Ledger, Note, Token, broadcast, group, ms, notes};
+use crate::probe::{Ledger, Note, Token, broadcast, group, let_the_clock_tick, notes};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -74,12 +73,6 @@ async fn s7_a_position_is_inclusive(context: Context) -> Result<(), Violation> {
         inbox.take_all(&Ledger::expecting(number..20)).await?;
     }
     Ok(())
-}
-
-/// Lets the broker's clock tell the messages before from the messages after: this is what is tested, not
-/// a wait for something to happen.
-async fn let_the_clock_tick() {
-    sleep(ms(60)).await;
 }
 
 async fn s7_other_logs_start_at_the_positions_store_time(

@@ -6,7 +6,9 @@ use crate::case::{Case, case};
 use crate::context::Context;
 use crate::factory::Control;
 use crate::outcome::{Violation, ensure_eq};
-use crate::probe::{Ledger, Note, ack_all, broadcast, group, notes, numbers, secs};
+use crate::probe::{
+    Ledger, Note, ack_all, broadcast, group, let_the_clock_tick, notes, numbers, secs,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -114,8 +116,12 @@ async fn s2_latest_is_resolved_once(context: Context) -> Result<(), Violation> {
 
 async fn s2_a_first_start_can_be_a_position_or_a_time(context: Context) -> Result<(), Violation> {
     let client = context.client().await?;
-    for note in notes("a.b", 0..10) {
-        client.publish(&note).await?;
+    // Other logs start at the position's store time, which the message before it must not share.
+    for numbers in [0..4, 4..10] {
+        for note in notes("a.b", numbers) {
+            client.publish(&note).await?;
+        }
+        let_the_clock_tick().await;
     }
     let mut scout = client.join(group("scout", "a.b")).await?;
     let held = scout.hold(10).await?;

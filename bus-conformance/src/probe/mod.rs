@@ -28,5 +28,5 @@ pub(crate) use ledger::{Books, Ledger};
 pub(crate) use note::{Note, notes};
 pub(crate) use pump::Pump;
 pub(crate) use question::{Answer, Question, Say, post};
-pub(crate) use time::{PATIENCE, QUIET, eventually, ms, secs, within};
+pub(crate) use time::{PATIENCE, QUIET, eventually, let_the_clock_tick, ms, secs, within};
 pub(crate) use want::{Want, broadcast, group};

@@ -26,6 +26,12 @@ pub(crate) const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
+/// Lets the broker's clock tell the messages before from the messages after: this is what is tested, not
+/// a wait for something to happen.
+pub(crate) async fn let_the_clock_tick() {
+    sleep(ms(60)).await;
+}
+
 /// The output of `future`, which has to come within `limit`.
 #[track_caller]
 pub(crate) fn within<T>(
