@@ -15,7 +15,7 @@ use crate::core::Core;
 use crate::error::{NO_CONSUMER, NO_MESSAGE, NO_STREAM, NOTHING_TO_DELETE};
 use crate::error::{Refusal, is_refusal, refused, senseless};
 use crate::link::{Line, Lost, Slot};
-use crate::reading::Copies;
+use crate::reading::{Copies, First};
 use crate::stored::Stored;
 
 #[derive(Deserialize)]
@@ -285,7 +285,9 @@ impl Core {
 
     /// How many messages of a stream match, without reading them.
     pub(crate) async fn count(&self, stream: &str, filter: &str) -> Result<u64> {
-        let counting = self.reading_consumer(stream, filter, 1, true).await?;
+        let counting = self
+            .reading_consumer(stream, Some(filter), First::Message(1), true)
+            .await?;
         self.let_consumer_go(stream, &counting.name);
         Ok(counting.num_pending)
     }

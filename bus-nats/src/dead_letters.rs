@@ -22,6 +22,7 @@ use crate::error::{NAME, invalid_argument, senseless};
 use crate::keys::Keys;
 use crate::oversize;
 use crate::pull::{Pulled, Puller, REST};
+use crate::reading::First;
 use crate::stored;
 use crate::wire::{self, EXPECTED, Place, put};
 
@@ -136,7 +137,7 @@ impl Core {
         let stream = self.keys.dead();
         let filter = self.keys.dead_letters(group);
         let info = self
-            .reading_consumer(&stream, &filter, after + 1, false)
+            .reading_consumer(&stream, Some(&filter), First::Message(after + 1), false)
             .await?;
         let wanted = usize::try_from(info.num_pending)
             .unwrap_or(usize::MAX)

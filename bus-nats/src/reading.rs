@@ -4,11 +4,13 @@
 //! copy that lags behind would show too little, as if it were all. So it is compared with what the leader of the stream
 //! says of its copies.
 
+use std::time::SystemTime;
+
 use bus_api::{ErrorKind, Result};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::api::ConsumerInfo;
+use crate::api::{ConsumerInfo, time};
 use crate::core::Core;
 use crate::error::error;
 use crate::subscribe::TRIES;
@@ -42,8 +44,17 @@ impl Copies {
     }
 }
 
+/// Where reading begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum First {
+    /// At the message with this number.
+    Message(u64),
+    /// At the first message of this time or later.
+    At(SystemTime),
+}
+
 impl Core {
-    /// Makes a consumer for reading a stream from message `first` on, where everything can be read that was confirmed before.
+    /// Makes a consumer for reading a stream from `first` on, where everything can be read that was confirmed before.
     /// It goes by itself when it is not used for five seconds.
     ///
     /// # Errors
@@ -51,10 +62,14 @@ impl Core {
     pub(crate) async fn reading_consumer(
         &self,
         stream: &str,
-        filter: &str,
-        first: u64,
+        filter: Option<&str>,
+        first: First,
         headers_only: bool,
     ) -> Result<ConsumerInfo> {
+        let (policy, key, start) = match first {
+            First::Message(number) => ("by_start_sequence", "opt_start_seq", json!(number.max(1))),
+            First::At(at) => ("by_start_time", "opt_start_time", json!(time(at))),
+        };
         for _ in 0..TRIES {
             // Before it is made: a copy that is complete only afterwards may have been read too early.
             let copies = match self.config.replicas {
@@ -66,8 +81,8 @@ impl Core {
             };
             let name = format!("r-{}", uuid::Uuid::new_v4().simple());
             let config = json!({
-                "name": name, "ack_policy": "none", "deliver_policy": "by_start_sequence",
-                "opt_start_seq": first.max(1), "replay_policy": "instant", "headers_only": headers_only,
+                "name": name, "ack_policy": "none", "deliver_policy": policy, (key): start,
+                "replay_policy": "instant", "headers_only": headers_only,
                 "mem_storage": true, "num_replicas": 1, "inactive_threshold": 5_000_000_000_u64,
                 "filter_subject": filter,
             });

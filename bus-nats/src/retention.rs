@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 use bus_api::{Error, ErrorKind, Notice, Result, RetentionMode, SubscriptionId, WhenFull};
 use serde_json::json;
 
-use crate::api::{ConsumerInfo, time};
+use crate::api::ConsumerInfo;
 use crate::core::Core;
+use crate::reading::First;
 use crate::registry::Known;
 
 /// How often what everybody has settled is removed.
@@ -193,14 +194,10 @@ async fn trim_aged(core: &Core, age: Duration) -> Result<()> {
         return Ok(());
     }
     // A consumer that starts at a time knows the first message of that time.
-    let name = format!("a-{}", uuid::Uuid::new_v4().simple());
-    let config = json!({
-        "name": name, "ack_policy": "none", "deliver_policy": "by_start_time",
-        "opt_start_time": time(cut), "replay_policy": "instant", "headers_only": true,
-        "mem_storage": true, "num_replicas": 1, "inactive_threshold": 5_000_000_000_u64,
-    });
-    let info = core.create_consumer(&data, &name, &config).await?;
-    core.delete_consumer(&data, &name).await?;
+    let info = core
+        .reading_consumer(&data, None, First::At(cut), true)
+        .await?;
+    core.let_consumer_go(&data, &info.name);
     let end = info.delivered.stream_seq + 1;
     drop_counted(core, core.remove(stream.state.first_seq..end)).await
 }

@@ -91,10 +91,15 @@ impl SharedBroker {
     /// A way to it that can be cut.
     pub(crate) async fn way(&self) -> Result<Arc<Proxy>> {
         let target = self.address().map_err(failed)?;
-        let proxy = Arc::new(Proxy::start(target).await.map_err(failed)?);
+        Ok(self.keep(Proxy::start(target).await.map_err(failed)?))
+    }
+
+    /// Keeps a way to it as long as the broker.
+    pub(crate) fn keep(&self, proxy: Proxy) -> Arc<Proxy> {
+        let proxy = Arc::new(proxy);
         let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         ways.push(Arc::clone(&proxy));
-        Ok(proxy)
+        proxy
     }
 
     pub(crate) async fn stop(&self) -> Result<()> {

@@ -107,7 +107,7 @@ async fn a_proxy_cuts_holds_and_heals() -> Result<()> {
     let broker = Broker::local(Kind::Redis, Setup::default()).await?;
     let target = broker.url().trim_start_matches("redis://").parse()?;
     let proxy = Proxy::start(target).await?;
-    let mut through = TcpStream::connect(("127.0.0.1", proxy.port())).await?;
+    let mut through = TcpStream::connect(proxy.address()).await?;
     ping(&mut through).await?;
 
     proxy.hold_responses();
@@ -126,7 +126,7 @@ async fn a_proxy_cuts_holds_and_heals() -> Result<()> {
     })
     .await?;
     proxy.heal();
-    ping(&mut TcpStream::connect(("127.0.0.1", proxy.port())).await?).await
+    ping(&mut TcpStream::connect(proxy.address()).await?).await
 }
 
 async fn ping(stream: &mut TcpStream) -> Result<()> {

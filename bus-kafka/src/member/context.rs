@@ -71,26 +71,27 @@ impl ConsumerContext for Context {
         event: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
-        let is_assigned = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        let Some(shared) = self.shared.upgrade() else {
-            return answer(consumer, partitions, is_assigned);
-        };
         let mut rebalanced = self
             .rebalanced
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *rebalanced = Some(Instant::now());
         drop(rebalanced);
-        if is_assigned {
-            tracing::debug!(group = %shared.group, count = partitions.count(), "assigned");
-            if self.is_halted() {
+        let shared = self.shared.upgrade();
+        if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            match shared.filter(|_| !self.is_halted()) {
+                Some(shared) => {
+                    tracing::debug!(group = %shared.group, count = partitions.count(), "assigned");
+                    shared.todo().assigned.push(partitions.clone());
+                }
                 // Nobody will come back to it: closing waits for this call, and takes it back.
-                assign_unread(consumer, partitions);
-            } else {
-                shared.todo().assigned.push(partitions.clone());
+                None => assign_unread(consumer, partitions),
             }
             return;
         }
+        let Some(shared) = shared else {
+            return unassign(consumer, partitions);
+        };
         let lost = consumer.assignment_lost();
         tracing::debug!(group = %shared.group, count = partitions.count(), lost, "revoked");
         if lost || self.is_halted() {
@@ -127,15 +128,6 @@ impl ConsumerContext for Context {
         shared.receiver.notify_one();
         shared.work.notify_all();
         shared.todo().revoked.push((partitions.clone(), by));
-    }
-}
-
-/// Answers the group for a member that is gone: closing waits for it.
-fn answer(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList, is_assigned: bool) {
-    if is_assigned {
-        assign_unread(consumer, partitions);
-    } else {
-        unassign(consumer, partitions);
     }
 }
 

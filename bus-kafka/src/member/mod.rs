@@ -11,11 +11,12 @@ mod poll;
 mod shared;
 mod silence;
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use bus_api::adapter::Leave;
+use bus_api::adapter::{Leave, Life};
 use bus_api::{ErrorKind, Inflow, Receiver, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use tokio::time::Instant;
@@ -71,8 +72,7 @@ fn consumer(shared: &Arc<Shared>) -> Result<Arc<BaseConsumer<Context>>> {
         .map_err(|native| from_client(&native))
 }
 
-/// The life of a member: joining, and joining anew after a reset, until it leaves. Where its connection is over, its
-/// client is returned, whose closing waits as long as the brokers may still answer.
+/// The life of a member: joining, and joining anew after a reset, until it leaves; its client as [`close`] returns it.
 fn live(
     shared: &Arc<Shared>,
     first: Arc<BaseConsumer<Context>>,
@@ -113,13 +113,9 @@ fn live(
             release(shared, &consumer);
         }
         let_go(shared, &consumer);
-        if shared.core.life.is_over() {
-            break Some(consumer);
-        }
-        leave_group(&consumer);
-        drop(consumer);
-        if !goes_on {
-            break None;
+        let unclosed = close(&shared.core.life, consumer);
+        if unclosed.is_some() || !goes_on {
+            break unclosed;
         }
         wait_for_reset(shared);
     };
@@ -129,9 +125,22 @@ fn live(
     unclosed
 }
 
+/// Leaves the group and closes its client. One whose connection is over is returned: its closing waits as long as brokers
+/// that are away may still answer, and whoever drops it lets go of the connection first.
+pub(crate) fn close<C: ConsumerContext, H: Borrow<BaseConsumer<C>>>(
+    life: &Life,
+    consumer: H,
+) -> Option<H> {
+    if life.is_over() {
+        return Some(consumer);
+    }
+    leave_group(consumer.borrow());
+    None
+}
+
 /// Leaves the group in so many words: closing alone does not when the member has no partition (librdkafka
 /// 2.12), and the others would wait for it until its session ends.
-pub(crate) fn leave_group<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
+fn leave_group<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
     /// How long the group's part of it is served; the brokers are told within that.
     const FAREWELL: Duration = Duration::from_millis(100);
     consumer.unsubscribe();

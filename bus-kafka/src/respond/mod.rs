@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::core::{Anchor, Core};
 use crate::ending::Ending;
 use crate::error::{closed, error, from_client};
-use crate::member::leave_group;
+use crate::member::close;
 use crate::request::Address;
 use crate::thread;
 use crate::topics::Purpose;
@@ -142,16 +142,9 @@ pub(crate) async fn respond(
     let thread = Arc::clone(&shared);
     thread::start("requests", move || {
         poll::run(&thread, &consumer);
-        let unclosed = if thread.core.life.is_over() {
-            Some(consumer)
-        } else {
-            leave_group(&consumer);
-            drop(consumer);
-            None
-        };
+        let unclosed = close(&thread.core.life, consumer);
         thread.ending.finished();
         thread.receiver.notify_one();
-        // Closing may wait for brokers that are away; the connection is not kept for it.
         drop(thread);
         drop(unclosed);
     })?;

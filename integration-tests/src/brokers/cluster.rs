@@ -112,7 +112,7 @@ impl Cluster {
         let addresses = self
             .nodes
             .iter()
-            .map(|node| format!("127.0.0.1:{}", node.proxy.port()));
+            .map(|node| node.proxy.address().to_string());
         self.kind.url(&addresses.collect::<Vec<_>>().join(","))
     }
 
@@ -190,7 +190,7 @@ fn nats(places: &[Place], index: usize) -> Vec<String> {
 fn kafka(places: &[Place], index: usize) -> Vec<String> {
     let place = &places[index];
     let (main, side, entrance) = (place.ports.main, place.ports.side, place.entrance);
-    let proxy = place.proxy.port();
+    let proxy = place.proxy.address();
     let voters = (1..)
         .zip(places)
         .map(|(id, place)| format!("{id}@127.0.0.1:{}", place.ports.side))
@@ -205,7 +205,7 @@ fn kafka(places: &[Place], index: usize) -> Vec<String> {
              CONTROLLER://127.0.0.1:{side}"
         ),
         // A client is sent to the address of the way that it came.
-        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{main},PROXIED://127.0.0.1:{proxy}"),
+        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{main},PROXIED://{proxy}"),
         "inter.broker.listener.name=PLAINTEXT".to_owned(),
         "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT"
             .to_owned(),

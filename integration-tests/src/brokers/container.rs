@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::net::{IpAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,7 @@ static RUNNING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 const HEAP: &str = "-Xms512m -Xmx512m -Xmn256m";
 /// How long an image may take to arrive.
 const PULL_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// A broker in a container; the engine removes it when this is dropped, and on Ctrl-C.
 #[derive(Debug)]
 pub(super) struct Container {
@@ -67,12 +68,15 @@ impl Container {
         let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
         // An engine gives a container another port at every start unless it is told which.
         let port = ports::free()?;
-        let bridge = on_engine(async { Ok(bridge().await) }).await?;
-        let bridge = bridge.map(|address| address.to_string());
+        let mut near = on_engine(async { Ok(bridge().await) }).await?;
         let request = match kind {
             Kind::Redis => redis(name, tag, setup),
             Kind::Nats => nats(name, tag, setup),
-            Kind::Kafka => kafka(name, tag, setup, advertised(bridge.as_deref()), port),
+            Kind::Kafka => {
+                // It has to know before it starts where its clients shall go, wherever they have asked first.
+                let near = near.get_or_insert(Ipv4Addr::LOCALHOST);
+                kafka(name, tag, setup, *near, port)
+            }
         };
         let request = request
             .with_mapped_port(port, kind_port(kind))
@@ -91,12 +95,7 @@ impl Container {
             )
         })?;
         register(|names| names.insert(running.id().to_owned()));
-        // The clients of Kafka go where it says that it is, wherever they have asked first.
-        let host = match (kind, bridge) {
-            (_, Some(bridge)) => bridge,
-            (Kind::Kafka, None) => advertised(None).to_owned(),
-            (Kind::Redis | Kind::Nats, None) => host,
-        };
+        let host = near.map_or(host, |near| near.to_string());
         let container = Self {
             kind,
             engine,
@@ -213,22 +212,13 @@ fn register<T>(change: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
 
 /// This machine's address on the engine's bridge, where the engine runs on this machine: the kernel passes on what
 /// comes to a port there, and a process of the engine copies what comes to 127.0.0.1.
-async fn bridge() -> Option<IpAddr> {
+async fn bridge() -> Option<Ipv4Addr> {
     let engine = docker_client_instance().await.ok()?;
     let network = engine.inspect_network("bridge", None).await.ok()?;
-    let gateways = network.ipam?.config?.into_iter();
-    let address: IpAddr = gateways
-        .filter_map(|own| own.gateway)
-        .next()?
-        .parse()
-        .ok()?;
+    let mut ranges = network.ipam?.config?.into_iter();
+    let address = ranges.find_map(|range| range.gateway?.parse::<Ipv4Addr>().ok())?;
     // Only an address of this machine can be listened on.
     TcpListener::bind((address, 0)).is_ok().then_some(address)
-}
-
-/// Where a Kafka in a container says that it is: it has to know before it starts.
-fn advertised(bridge: Option<&str>) -> &str {
-    bridge.unwrap_or("127.0.0.1")
 }
 
 async fn on_engine<T: Send + 'static>(
@@ -285,7 +275,7 @@ fn kafka(
     name: &str,
     tag: &str,
     setup: &Setup,
-    host: &str,
+    host: Ipv4Addr,
     port: u16,
 ) -> ContainerRequest<GenericImage> {
     let own = [

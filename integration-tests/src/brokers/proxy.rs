@@ -52,12 +52,13 @@ impl Proxy {
     }
 
     /// A proxy before a Kafka broker. Such a broker tells its clients where to connect to, and they would pass
-    /// the proxy by; so every mention of `advertised` in its answers becomes the proxy's own port.
+    /// the proxy by; so every mention of `advertised` in its answers becomes the proxy's own port. It listens on the
+    /// address of the broker, which therefore is one of this machine.
     ///
     /// # Errors
-    /// No port is free.
+    /// No port is free, or the address is another machine's.
     pub async fn before_kafka(target: SocketAddr, advertised: (&str, u16)) -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))
+        let listener = TcpListener::bind((target.ip(), 0))
             .await
             .context("no free port")?;
         let address = listener.local_addr()?;
@@ -76,10 +77,10 @@ impl Proxy {
         })
     }
 
-    /// The port to connect to instead of the target's.
+    /// Where to connect to instead of the target.
     #[must_use]
-    pub fn port(&self) -> u16 {
-        self.address.port()
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Closes every connection and refuses new ones.

@@ -37,16 +37,12 @@ pub struct KafkaFactory {
     /// Carries the proxies, which outlive the cases.
     runtime: Handle,
     spaces: std::sync::Mutex<HashMap<Namespace, Space>>,
-    /// The ways of clients whose cases are over. What is closed without a way to its broker waits, and tries to connect
-    /// many times a second: with them open, it comes to its end.
-    past: std::sync::Mutex<Vec<Arc<Proxy>>>,
 }
 
 /// A namespace of a case that runs, or has run.
 #[derive(Debug, Default)]
 struct Space {
     connections: Vec<Weak<Wire>>,
-    /// A subscription outlives the client that made it, so its way to the broker has to.
     proxies: Vec<Arc<Proxy>>,
     idle_since: Option<Instant>,
 }
@@ -72,7 +68,6 @@ impl KafkaFactory {
             broker: SharedBroker::start(Kind::Kafka, Setup::default()).await?,
             runtime: Handle::current(),
             spaces: std::sync::Mutex::default(),
-            past: std::sync::Mutex::default(),
         })
     }
 
@@ -88,20 +83,19 @@ impl KafkaFactory {
         self.spaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Deletes the Kafka topics of cases that are over: a broker with thousands of them is slow to restart.
+    /// Opens the ways of cases that are over, and deletes their Kafka topics: a broker with thousands of them is slow to
+    /// restart.
     fn forget_what_is_over(&self) {
         let mut over = Vec::new();
-        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         self.spaces().retain(|namespace, space| {
             let is_over = space.is_over();
             if is_over {
                 over.push(format!("{namespace}."));
+                // What is closed without a way to its broker waits, and tries to connect many times a second.
                 space.proxies.iter().for_each(|proxy| proxy.heal());
-                past.append(&mut space.proxies);
             }
             !is_over
         });
-        drop(past);
         let Ok(client) = self.raw() else {
             return;
         };
@@ -132,7 +126,7 @@ impl KafkaFactory {
             .runtime
             .spawn(async move { Proxy::before_kafka(target, (&host, port)).await });
         let proxy = starting.await.map_err(failed)?.map_err(failed)?;
-        Ok(Arc::new(proxy))
+        Ok(self.broker.keep(proxy))
     }
 }
 
@@ -169,7 +163,7 @@ impl Factory for KafkaFactory {
         let proxy = self.way().await?;
         self.forget_what_is_over();
         let more = std::env::var(OPTIONS).map_or_else(|_| String::new(), |more| format!("&{more}"));
-        let url = format!("kafka://127.0.0.1:{}?partitions=2{more}", proxy.port());
+        let url = format!("kafka://{}?partitions=2{more}", proxy.address());
         let (url, settings) = connecting(&url, namespace, options)?;
         let bus = KafkaBus::open(Config::from_url(url, settings)?).await?;
         let wire = Wire::new(Arc::clone(&proxy), {

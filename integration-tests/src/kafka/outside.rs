@@ -151,6 +151,7 @@ pub(super) async fn lose_group(
 pub(super) async fn delete(client: ClientConfig, log: String) -> Result<()> {
     /// A client that makes it again while nobody looks is not waited for longer.
     const NOTICED: Duration = Duration::from_secs(2);
+    const POLL: Duration = Duration::from_millis(10);
     let admin: AdminClient<DefaultClientContext> = client.create().map_err(failed)?;
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
     let results = admin
@@ -169,6 +170,7 @@ pub(super) async fn delete(client: ClientConfig, log: String) -> Result<()> {
             if !found.map_err(failed)?.topics().iter().any(is_there) {
                 break;
             }
+            std::thread::sleep(POLL);
         }
         Ok(())
     });

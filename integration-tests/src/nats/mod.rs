@@ -128,7 +128,7 @@ impl Factory for NatsFactory {
 
     async fn connect(&self, namespace: &Namespace, options: &[(&str, &str)]) -> Result<Connection> {
         let proxy = self.broker.way().await?;
-        let url = format!("nats://127.0.0.1:{}", proxy.port());
+        let url = format!("nats://{}", proxy.address());
         let (url, settings) = connecting(&url, namespace, options)?;
         let bus = NatsBus::open(Config::from_url(url, settings)?).await?;
         Ok(Connection {

@@ -88,7 +88,7 @@ impl Factory for RedisFactory {
 
     async fn connect(&self, namespace: &Namespace, options: &[(&str, &str)]) -> Result<Connection> {
         let proxy = self.broker.way().await?;
-        let url = format!("redis://{}127.0.0.1:{}", self.login, proxy.port());
+        let url = format!("redis://{}{}", self.login, proxy.address());
         let (url, settings) = connecting(&url, namespace, options)?;
         let bus = RedisBus::open(Config::from_url(url, settings)?).await?;
         Ok(Connection {
