@@ -41,18 +41,20 @@ struct Listener {
 }
 
 impl Interest for Listener {
+    fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
     fn hinted(&self, topic: &Topic) {
-        if self.pattern.matches(topic) {
-            self.change(|dirty| {
-                dirty.insert(topic.clone());
-            });
-        }
+        self.change(|dirty| {
+            dirty.insert(topic.clone());
+        });
     }
 
     fn stirred(&self, _root: &str, _sub: &str) {}
 
     fn missed(&self) {
-        let topics = matching(&self.core, &self.pattern);
+        let topics = self.core.registry.matching(&self.pattern);
         self.change(|dirty| dirty.extend(topics));
     }
 }
@@ -82,17 +84,6 @@ impl Leave for Listener {
     }
 }
 
-fn matching(core: &Core, pattern: &Pattern) -> Vec<Topic> {
-    let mut topics = core.registry.all();
-    topics.retain(|topic| pattern.matches(topic));
-    if let Some(exact) = pattern.exact()
-        && !topics.contains(&exact)
-    {
-        topics.push(exact);
-    }
-    topics
-}
-
 pub(crate) async fn subscribe(
     core: &Arc<Core>,
     leaving: &Leaving,
@@ -100,7 +91,7 @@ pub(crate) async fn subscribe(
 ) -> Result<Inbound> {
     start::check(core, &spec.start).await?;
     let start = StoredStart::new(&spec.start)?;
-    let topics = matching(core, &spec.pattern);
+    let topics: Vec<Topic> = core.registry.matching(&spec.pattern).into_iter().collect();
     let positions = resolve(core, &start, &topics).await?;
     let listener = Arc::new(Listener {
         core: Arc::clone(core),
@@ -110,7 +101,7 @@ pub(crate) async fn subscribe(
         leaving: watch::Sender::new(false),
     });
     let interest: Arc<dyn Interest> = listener.clone();
-    core.registry.register(Arc::downgrade(&interest));
+    core.registry.register(&interest);
     leaving.add(&listener);
     let guard = Arc::new(Guard(Arc::clone(&listener)));
     core.life.spawn(run(listener, start, positions));
@@ -169,7 +160,7 @@ async fn run(listener: Arc<Listener>, start: StoredStart, mut positions: BTreeMa
         let woken = listener.shared.driver.notified();
         if sweep_at <= Instant::now() {
             sweep_at = Instant::now() + SWEEP;
-            let topics = matching(&listener.core, &listener.pattern);
+            let topics = listener.core.registry.matching(&listener.pattern);
             let slice = SLICE.max(topics.len() / 4);
             swept = if swept >= topics.len() { 0 } else { swept };
             let part: Vec<Topic> = topics.iter().skip(swept).take(slice).cloned().collect();

@@ -1,9 +1,10 @@
 //! Which topics there are, and who wants to know of them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use bus_api::{Result, Topic};
+use bus_api::{Pattern, PatternIndex, Result, Topic};
 use redis::Pipeline;
 
 use crate::core::Core;
@@ -12,7 +13,10 @@ use crate::value::Take;
 
 /// Someone who is told of topics that were written.
 pub(crate) trait Interest: Send + Sync {
-    /// A topic is new or has new messages.
+    /// The topics that it is told of.
+    fn pattern(&self) -> &Pattern;
+
+    /// A topic of its pattern is new or has new messages.
     fn hinted(&self, topic: &Topic);
 
     /// Something else happened to a subscription of this broker name on a root.
@@ -22,70 +26,120 @@ pub(crate) trait Interest: Send + Sync {
     fn missed(&self);
 }
 
+/// Who is interested, by number.
+#[derive(Default)]
+struct Interests {
+    all: HashMap<u64, (Pattern, Weak<dyn Interest>)>,
+    /// Thousands of patterns are not asked one by one for each topic that was written.
+    index: PatternIndex<u64>,
+    next: u64,
+}
+
+impl Interests {
+    fn add(&mut self, interest: &Arc<dyn Interest>) {
+        let gone = self
+            .all
+            .extract_if(|_, (_, known)| known.strong_count() == 0);
+        for (number, (pattern, _)) in gone {
+            self.index.remove(&pattern, &number);
+        }
+        let pattern = interest.pattern().clone();
+        self.index.insert(&pattern, self.next);
+        self.all
+            .insert(self.next, (pattern, Arc::downgrade(interest)));
+        self.next += 1;
+    }
+}
+
 /// What is known of the namespace's topics.
 #[derive(Default)]
 pub(crate) struct Registry {
-    topics: Mutex<BTreeMap<String, BTreeSet<Topic>>>,
-    interests: Mutex<Vec<Weak<dyn Interest>>>,
+    topics: Mutex<BTreeSet<Topic>>,
+    interests: Mutex<Interests>,
 }
 
 impl Registry {
-    pub(crate) fn register(&self, interest: Weak<dyn Interest>) {
-        let mut interests = self
-            .interests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        interests.retain(|known| known.strong_count() > 0);
-        interests.push(interest);
+    pub(crate) fn register(&self, interest: &Arc<dyn Interest>) {
+        self.interests().add(interest);
     }
 
     pub(crate) fn forget_interests(&self) {
+        *self.interests() = Interests::default();
+    }
+
+    fn interests(&self) -> MutexGuard<'_, Interests> {
         self.interests
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+    }
+
+    fn topics(&self) -> MutexGuard<'_, BTreeSet<Topic>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn interested(&self) -> Vec<Arc<dyn Interest>> {
-        let interests = self
-            .interests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        interests.iter().filter_map(Weak::upgrade).collect()
+        let interests = self.interests();
+        let all = interests.all.values();
+        all.filter_map(|(_, interest)| interest.upgrade()).collect()
     }
 
-    /// All topics that are known here.
-    pub(crate) fn all(&self) -> Vec<Topic> {
-        let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        topics.values().flatten().cloned().collect()
+    /// Tells whoever wants to know of `topic`.
+    fn tell(&self, topic: &Topic) {
+        let interested: Vec<Arc<dyn Interest>> = {
+            let interests = self.interests();
+            let found = interests.index.matching(topic);
+            let found = found.filter_map(|number| interests.all.get(number));
+            found
+                .filter_map(|(_, interest)| interest.upgrade())
+                .collect()
+        };
+        for interest in interested {
+            interest.hinted(topic);
+        }
+    }
+
+    /// The topics that are known here and match, and the exact topic of `pattern`, known or not.
+    pub(crate) fn matching(&self, pattern: &Pattern) -> BTreeSet<Topic> {
+        // Those that begin alike lie together.
+        let literal = pattern.as_str().split(['*', '>']).next();
+        let literal = literal.unwrap_or_default().trim_end_matches('.');
+        let first = Topic::new(literal).ok();
+        let from = first.as_ref().map_or(Bound::Unbounded, Bound::Included);
+        let topics = self.topics();
+        let mut found: BTreeSet<Topic> = topics
+            .range::<Topic, _>((from, Bound::Unbounded))
+            .take_while(|topic| topic.as_str().starts_with(literal))
+            .filter(|topic| pattern.matches(topic))
+            .cloned()
+            .collect();
+        found.extend(pattern.exact());
+        found
+    }
+
+    /// Whether a topic is known here.
+    pub(crate) fn knows(&self, topic: &Topic) -> bool {
+        self.topics().contains(topic)
     }
 
     fn learn(&self, topic: &Topic) {
-        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        if !topics.contains_key(topic.root()) {
-            topics.insert(topic.root().to_owned(), BTreeSet::new());
-        }
-        if let Some(known) = topics.get_mut(topic.root())
-            && !known.contains(topic)
-        {
-            known.insert(topic.clone());
+        let mut topics = self.topics();
+        if !topics.contains(topic) {
+            topics.insert(topic.clone());
         }
     }
 
     /// A message of a channel of hints.
     pub(crate) fn hint(&self, root: &str, text: &str) {
-        let interested = self.interested();
         let mut words = text.split(' ');
         match words.next() {
             Some("t") => {
                 for topic in words.filter_map(|word| Topic::new(word).ok()) {
                     self.learn(&topic);
-                    for interest in &interested {
-                        interest.hinted(&topic);
-                    }
+                    self.tell(&topic);
                 }
             }
             Some("m") => {
+                let interested = self.interested();
                 for sub in words {
                     for interest in &interested {
                         interest.stirred(root, sub);
@@ -119,32 +173,18 @@ impl Registry {
                 .arg(0)
                 .arg(-1);
         }
-        let mut found: BTreeMap<String, BTreeSet<Topic>> = BTreeMap::new();
-        let replies = core.control.run_all(&pipeline).await?;
-        for (root, reply) in roots.into_iter().zip(replies) {
-            let mut topics = BTreeSet::new();
+        let mut found = Vec::new();
+        for reply in core.control.run_all(&pipeline).await? {
             for topic in link::ok(reply)?.array(WHAT)? {
-                topics.extend(Topic::new(topic.text(WHAT)?).ok());
+                found.extend(Topic::new(topic.text(WHAT)?).ok());
             }
-            found.insert(root, topics);
         }
-        let mut new = Vec::new();
         {
-            let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-            for (root, found) in found {
-                let known = topics.entry(root).or_default();
-                for topic in found {
-                    if known.insert(topic.clone()) {
-                        new.push(topic);
-                    }
-                }
-            }
+            let mut topics = self.topics();
+            found.retain(|topic| topics.insert(topic.clone()));
         }
-        let interested = self.interested();
-        for topic in &new {
-            for interest in &interested {
-                interest.hinted(topic);
-            }
+        for topic in &found {
+            self.tell(topic);
         }
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! Joining a subscription.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -140,12 +139,12 @@ pub(crate) async fn subscribe(
         lease: spec.lease,
         paused: watch::Sender::new(false),
         identity: Mutex::new((new_name(), 0)),
-        inbox: Inbox::new(spec.pattern.clone()),
+        inbox: Inbox::default(),
         leaving: watch::Sender::new(false),
         left: watch::Sender::new(None),
     });
     let interest: Arc<dyn Interest> = handle.clone();
-    core.registry.register(Arc::downgrade(&interest));
+    core.registry.register(&interest);
     leaving.add(&handle);
     let membership = Arc::new(Membership(Arc::clone(&handle)));
     let mut driver = Driver::new(Arc::clone(&handle), record);
@@ -257,25 +256,13 @@ async fn create(core: &Core, sub: &str, replace: bool, record: SubRecord) -> Res
     Ok(load(core, sub).await?.unwrap_or(record))
 }
 
-/// The topics of the registry that match, and the exact topic, known or not.
-pub(crate) fn matching(core: &Core, id: &SubscriptionId) -> BTreeSet<Topic> {
-    let mut topics: BTreeSet<Topic> = core
-        .registry
-        .all()
-        .into_iter()
-        .filter(|topic| id.pattern.matches(topic))
-        .collect();
-    topics.extend(id.pattern.exact());
-    topics
-}
-
 async fn create_groups(
     core: &Core,
     id: &SubscriptionId,
     sub: &str,
     record: &SubRecord,
 ) -> Result<()> {
-    let topics: Vec<Topic> = matching(core, id).into_iter().collect();
+    let topics: Vec<Topic> = core.registry.matching(&id.pattern).into_iter().collect();
     for topics in topics.chunks(1_024) {
         let mut pipeline = Pipeline::new();
         for topic in topics {

@@ -94,11 +94,14 @@ impl Driver {
 
     /// The keys of the streams of a root that may have the group.
     fn streams(&self, root: &str) -> Vec<String> {
-        let mut topics: std::collections::BTreeSet<Topic> =
-            subscribe::matching(&self.handle.core, &self.handle.id)
-                .into_iter()
-                .filter(|topic| topic.root() == root)
-                .collect();
+        let mut topics: std::collections::BTreeSet<Topic> = self
+            .handle
+            .core
+            .registry
+            .matching(&self.handle.id.pattern)
+            .into_iter()
+            .filter(|topic| topic.root() == root)
+            .collect();
         if let Some(root) = self.roots.get(root) {
             topics.extend(root.topics.keys().cloned());
         }
@@ -217,7 +220,7 @@ impl Driver {
         }
         handle.core.control.run_all(&pipeline).await?;
         handle.rename();
-        for topic in subscribe::matching(&handle.core, &handle.id) {
+        for topic in handle.core.registry.matching(&handle.id.pattern) {
             self.touch(&topic);
         }
         Ok(())

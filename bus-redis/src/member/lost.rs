@@ -72,7 +72,7 @@ impl Driver {
             .arg(u8::from(was_there));
         let reply = core.control.run(&call).await?.array(WHAT)?;
         let made = reply.first().map_or(Ok(0), |made| made.int(WHAT))? == 1;
-        if !core.registry.all().contains(topic) {
+        if !core.registry.knows(topic) {
             // The stream of a foreign producer: patterns find it from now on.
             core.registry.add(&core, &[topic]).await?;
         }

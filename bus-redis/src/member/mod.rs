@@ -18,7 +18,7 @@ use crate::keys::{SubKeys, home};
 use crate::registry::Interest;
 use crate::shared::EndsWith;
 use crate::start::SubRecord;
-use crate::subscribe::{Handle, matching};
+use crate::subscribe::Handle;
 
 /// How often topics are looked at without a hint.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -26,11 +26,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const SLICE: usize = 256;
 
 /// What a member is told from outside.
-#[derive(Debug)]
-pub(crate) struct Inbox {
-    pattern: Pattern,
-    news: Mutex<News>,
-}
+#[derive(Debug, Default)]
+pub(crate) struct Inbox(Mutex<News>);
 
 #[derive(Debug, Default)]
 struct News {
@@ -40,30 +37,25 @@ struct News {
 }
 
 impl Inbox {
-    pub(crate) fn new(pattern: Pattern) -> Self {
-        Self {
-            pattern,
-            news: Mutex::default(),
-        }
-    }
-
     fn take(&self) -> News {
-        std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn change(&self, change: impl FnOnce(&mut News)) {
-        change(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 impl Interest for Handle {
+    fn pattern(&self) -> &Pattern {
+        &self.id.pattern
+    }
+
     fn hinted(&self, topic: &Topic) {
-        if self.inbox.pattern.matches(topic) {
-            self.inbox.change(|news| {
-                news.topics.insert(topic.clone());
-            });
-            self.shared.driver.notify_one();
-        }
+        self.inbox.change(|news| {
+            news.topics.insert(topic.clone());
+        });
+        self.shared.driver.notify_one();
     }
 
     fn stirred(&self, root: &str, sub: &str) {
@@ -165,7 +157,12 @@ impl Driver {
         };
         let home = home(&driver.handle.id.pattern).to_owned();
         driver.root(&home);
-        for topic in matching(&driver.handle.core, &driver.handle.id) {
+        for topic in driver
+            .handle
+            .core
+            .registry
+            .matching(&driver.handle.id.pattern)
+        {
             driver.touch(&topic);
         }
         driver
@@ -323,7 +320,7 @@ impl Driver {
             }
         }
         if news.missed {
-            for topic in matching(&self.handle.core, &self.handle.id) {
+            for topic in self.handle.core.registry.matching(&self.handle.id.pattern) {
                 self.touch(&topic);
             }
             for root in self.roots.values_mut() {
@@ -334,7 +331,11 @@ impl Driver {
 
     /// Looks at a slice of the topics, hinted or not.
     fn sweep(&mut self) {
-        let topics: Vec<Topic> = matching(&self.handle.core, &self.handle.id)
+        let topics: Vec<Topic> = self
+            .handle
+            .core
+            .registry
+            .matching(&self.handle.id.pattern)
             .into_iter()
             .collect();
         let slice = SLICE.max(topics.len() / 4);
