@@ -1,5 +1,6 @@
 //! What to measure.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -23,10 +24,22 @@ pub struct Arguments {
     /// Only the bus, without raw clients beside it: for profilers
     #[arg(long)]
     pub alone: bool,
+    /// Instead of comparing: whether a message of the bus costs the same with thousands of topics, with hundreds of
+    /// subscriptions and with a backlog fifty times as long, and what memory a client takes whose handler is stuck
+    #[arg(long, conflicts_with_all = ["alone", "plot"])]
+    pub flat: bool,
     /// Draws the ratios into this file, as SVG
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
     /// Threads of the runtime
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
+}
+
+impl Arguments {
+    /// Whether work of this name is to be done.
+    pub(crate) fn wants(&self, name: &impl Display) -> bool {
+        let only = self.only.as_ref();
+        only.is_none_or(|only| name.to_string().contains(only))
+    }
 }

@@ -6,6 +6,7 @@
 //! and what they mean.
 
 mod arguments;
+mod flat;
 mod load;
 mod measured;
 mod ours;

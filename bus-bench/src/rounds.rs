@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use bus::BusUrl;
 
 use crate::arguments::Arguments;
+use crate::flat;
 use crate::load::Load;
 use crate::measured::Measured;
 use crate::ours::Ours;
@@ -45,8 +46,12 @@ async fn measure(url: &BusUrl, arguments: &Arguments) -> Result<Report> {
     // A namespace of its own: nothing of an earlier run, nor of anybody else, is in the way.
     let namespace = format!("bench-{:08x}", fastrand::u32(..));
     let ours = Ours::connect(url, &namespace).await.context("the bus")?;
+    let in_process = url.scheme() == "memory";
+    let messages = arguments
+        .messages
+        .unwrap_or(if in_process { 100_000 } else { 20_000 });
     let mut sides: Vec<Box<dyn Side>> = vec![Box::new(ours)];
-    if !arguments.alone {
+    if !arguments.alone && !arguments.flat {
         sides.extend(crate::raw::sides(url).await.context("the raw client")?);
     }
     let mut server = None;
@@ -65,18 +70,16 @@ async fn measure(url: &BusUrl, arguments: &Arguments) -> Result<Report> {
             })
             .collect(),
         measured: Vec::new(),
+        flat: Vec::new(),
     };
-    let in_process = url.scheme() == "memory";
-    let messages = arguments
-        .messages
-        .unwrap_or(if in_process { 100_000 } else { 20_000 });
     for bytes in &arguments.payload {
+        if arguments.flat {
+            let flat = flat::measure(url, &namespace, messages, *bytes, arguments);
+            report.flat.push(flat.await?);
+            continue;
+        }
         for work in Work::ALL {
-            let wanted = arguments
-                .only
-                .as_ref()
-                .is_none_or(|only| work.to_string().contains(only));
-            if !wanted || (work.is_in_process() && !in_process) {
+            if !arguments.wants(&work) || (work.is_in_process() && !in_process) {
                 continue;
             }
             let messages = work.share(messages);

@@ -2,6 +2,7 @@
 
 mod consume;
 mod dead;
+mod many;
 mod publish;
 mod question;
 mod spread;
@@ -10,6 +11,7 @@ use anyhow::Result;
 use async_trait::async_trait;
 use bus::{BusClient, BusUrl, Connector, Raw, Topic};
 
+use crate::flat::Shape;
 use crate::load::Load;
 use crate::side::{Sample, Side};
 use crate::work::{BATCH, GROUPS, TOPICS, Work};
@@ -30,6 +32,27 @@ impl Ours {
             name: format!("bus over {}", bus.adapter().name()),
             bus,
         })
+    }
+
+    pub(crate) fn bus(&self) -> &BusClient {
+        &self.bus
+    }
+
+    /// Publishes `load`, and waits until it is confirmed.
+    pub(crate) async fn fill(&self, load: &Load) -> Result<()> {
+        publish::fill(&self.bus, load, 1).await
+    }
+
+    /// Does the work of a shape once; what it did before the clock ran is part of `load`.
+    pub(crate) async fn run_shape(&self, shape: Shape, load: &Load) -> Result<Sample> {
+        match shape {
+            Shape::Through {
+                topics,
+                subscriptions,
+                ..
+            } => many::through(&self.bus, load, topics, subscriptions).await,
+            Shape::Backlog { .. } => consume::backlog(&self.bus, load, false).await,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What people and programs get to see.
 
+mod flat;
 mod plot;
 mod table;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 pub(crate) use plot::draw;
 
+use crate::flat::Flat;
 use crate::measured::Measured;
 use crate::place::Place;
 
@@ -21,6 +23,8 @@ pub struct Report {
     pub(crate) threads: usize,
     pub(crate) sides: Vec<Guarantee>,
     pub(crate) measured: Vec<Measured>,
+    /// By size of payload.
+    pub(crate) flat: Vec<Flat>,
 }
 
 impl Report {
@@ -29,7 +33,8 @@ impl Report {
     /// # Errors
     /// Messages were lost or came twice.
     pub fn verify(&self) -> Result<()> {
-        let wrong: u64 = self.measured.iter().map(Measured::wrong).sum();
+        let compared: u64 = self.measured.iter().map(Measured::wrong).sum();
+        let wrong = compared + self.flat.iter().map(Flat::wrong).sum::<u64>();
         ensure!(wrong == 0, "{wrong} messages were lost or came twice");
         Ok(())
     }
@@ -37,10 +42,19 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", table::table(&self.measured))?;
+        let above = if self.flat.is_empty() {
+            writeln!(f, "{}", table::table(&self.measured))?;
+            "the bus is faster"
+        } else {
+            writeln!(f, "{}", flat::table(&self.flat))?;
+            for flat in self.flat.iter().filter_map(|flat| flat.resident) {
+                writeln!(f, "{flat}")?;
+            }
+            "it costs more than the small one"
+        };
         writeln!(
             f,
-            "{} rounds of all sides in turn, {} thread(s); medians (least–most); above 1 the bus is faster",
+            "{} rounds of all in turn, {} thread(s); medians (least–most); above 1 {above}",
             self.rounds, self.threads
         )?;
         write!(f, "{}", self.place)?;

@@ -27,17 +27,19 @@ pub(crate) fn table(measured: &[Measured]) -> Table {
                 (String::new(), String::new())
             };
             let texts = [name, payload].into_iter().chain(cells(row, ours));
-            table.add_row(texts.enumerate().map(|(column, text)| {
-                let cell = Cell::new(text);
-                if matches!(column, 0 | 2) {
-                    cell
-                } else {
-                    cell.set_alignment(CellAlignment::Right)
-                }
-            }));
+            table.add_row(row_of(texts, &[0, 2]));
         }
     }
     table
+}
+
+/// Numbers to the right, but in the columns of `words`.
+pub(super) fn row_of(texts: impl IntoIterator<Item = String>, words: &[usize]) -> Vec<Cell> {
+    let aligned = |(column, text)| match Cell::new(text) {
+        cell if words.contains(&column) => cell,
+        cell => cell.set_alignment(CellAlignment::Right),
+    };
+    texts.into_iter().enumerate().map(aligned).collect()
 }
 
 fn cells(row: &Row, ours: Option<&Row>) -> [String; 6] {
@@ -54,7 +56,7 @@ fn cells(row: &Row, ours: Option<&Row>) -> [String; 6] {
     ]
 }
 
-fn spread(spread: Spread, digits: usize) -> String {
+pub(super) fn spread(spread: Spread, digits: usize) -> String {
     format!(
         "{:.digits$} ({:.digits$}–{:.digits$})",
         spread.median, spread.least, spread.most

@@ -1,0 +1,130 @@
+//! Whether a message costs the same where there is much: many topics, many subscriptions, a long backlog; and how much
+//! memory a client takes whose handler is stuck.
+
+mod resident;
+mod shape;
+
+use anyhow::{Context, Result};
+use bus::BusUrl;
+use serde::Serialize;
+
+pub(crate) use self::resident::Resident;
+pub(crate) use self::shape::Shape;
+use crate::arguments::Arguments;
+use crate::load::Load;
+use crate::measured::Spread;
+use crate::ours::Ours;
+use crate::side::Side as _;
+
+/// What one shape cost.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Cost {
+    pub(crate) shape: Shape,
+    /// Nanoseconds for each message.
+    pub(crate) nanos: Spread,
+    /// How many times as much as the small shape that it is compared with, in the same round.
+    pub(crate) ratio: Option<Spread>,
+    /// Messages that should have been received, and were not, in all rounds.
+    pub(crate) lost: u64,
+    /// Messages that were received more than once, in all rounds.
+    pub(crate) duplicated: u64,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Flat {
+    /// Bytes of each payload.
+    pub(crate) payload: usize,
+    pub(crate) costs: Vec<Cost>,
+    /// `None`: the messages are in this process, or the system does not tell.
+    pub(crate) resident: Option<Resident>,
+}
+
+impl Flat {
+    /// Messages that were lost or came twice.
+    pub(crate) fn wrong(&self) -> u64 {
+        let each = self.costs.iter();
+        each.map(|cost| cost.lost + cost.duplicated).sum()
+    }
+}
+
+/// Measures every shape in each of `rounds`, each time beginning with another one; small ones have about `messages`.
+///
+/// # Errors
+/// The bus cannot be reached, or some work failed.
+pub(crate) async fn measure(
+    url: &BusUrl,
+    namespace: &str,
+    messages: usize,
+    bytes: usize,
+    arguments: &Arguments,
+) -> Result<Flat> {
+    let mut url = url.clone();
+    let in_process = url.scheme() == "memory";
+    if in_process {
+        // The long backlog needs more than is usual.
+        url.options_mut().set("memory_limit", "4GiB");
+    }
+    let ours = Ours::connect(&url, namespace).await.context("the bus")?;
+    let messages = messages.next_multiple_of(shape::GRAIN);
+    let mut shapes = Shape::all(messages, url.scheme() == "kafka").to_vec();
+    shapes.retain(|shape| arguments.wants(shape));
+    let mut resident = None;
+    if !in_process && arguments.wants(&resident::NAME) {
+        // Before anything of this process has grown.
+        let load = load(shape::LONGER * messages, bytes);
+        let found = resident::stalled(&ours, &load).await;
+        resident = found.context(resident::NAME)?;
+        ours.clean(namespace, &load.root).await?;
+    }
+    let rounds = arguments.rounds;
+    let mut samples = vec![Vec::with_capacity(rounds); shapes.len()];
+    for round in 0..rounds {
+        for turn in 0..shapes.len() {
+            let index = (round + turn) % shapes.len();
+            let shape = shapes[index];
+            let load = load(shape.messages() + shape.topics(), bytes);
+            let sample = ours.run_shape(shape, &load).await;
+            samples[index].push(sample.with_context(|| shape.to_string())?);
+            ours.clean(namespace, &load.root).await?;
+        }
+    }
+    let nanos: Vec<Vec<f64>> = shapes
+        .iter()
+        .zip(&samples)
+        .map(|(shape, rounds)| {
+            let each = |took: f64| took * 1e9 / shape.messages() as f64;
+            rounds
+                .iter()
+                .map(|sample| each(sample.took.as_secs_f64()))
+                .collect()
+        })
+        .collect();
+    let cost = |(index, shape): (usize, &Shape)| {
+        let base = shapes.iter().position(|small| small.is_small_of(shape));
+        let ratios = base.map(|base| {
+            let pairs = nanos[index].iter().zip(&nanos[base]);
+            pairs.map(|(much, small)| much / small).collect()
+        });
+        Some(Cost {
+            shape: *shape,
+            nanos: Spread::of(nanos[index].clone())?,
+            ratio: ratios.and_then(Spread::of),
+            lost: samples[index].iter().map(|sample| sample.lost).sum(),
+            duplicated: samples[index].iter().map(|sample| sample.duplicated).sum(),
+        })
+    };
+    Ok(Flat {
+        payload: bytes,
+        costs: shapes.iter().enumerate().filter_map(cost).collect(),
+        resident,
+    })
+}
+
+fn load(messages: usize, bytes: usize) -> Load {
+    Load {
+        root: format!("bench{:08x}", fastrand::u32(..)),
+        messages,
+        bytes,
+    }
+}
