@@ -5,7 +5,9 @@ use bus_api::{ErrorKind, Result as BusResult, Start};
 use crate::case::{Case, case};
 use crate::context::Context;
 use crate::outcome::{Violation, ensure, ensure_eq};
-use crate::probe::{Ledger, Note, Pump, ack_all, broadcast, eventually, group, notes};
+use crate::probe::{
+    Ledger, Note, Pump, ack_all, broadcast, eventually, group, let_the_clock_tick, notes,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -67,8 +69,12 @@ async fn s8_durable_subscriptions_are_listed(context: Context) -> Result<(), Vio
 async fn s8_a_reset_moves_the_position(context: Context) -> Result<(), Violation> {
     let client = context.client().await?;
     let want = group("g", "a.b");
-    for note in notes("a.b", 0..10) {
-        client.publish(&note).await?;
+    // Other logs start at the position's store time, which the message before it must not share.
+    for numbers in [0..6, 6..10] {
+        for note in notes("a.b", numbers) {
+            client.publish(&note).await?;
+        }
+        let_the_clock_tick().await;
     }
     let mut inbox = client.join(want.clone()).await?;
     let held = inbox.hold(10).await?;
