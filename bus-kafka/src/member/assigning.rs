@@ -26,6 +26,11 @@ const OTHERS: Duration = Duration::from_secs(2);
 pub(super) fn finish_assigning(shared: &Shared, consumer: &BaseConsumer<Context>) {
     let mut assigned = std::mem::take(&mut shared.todo().assigned).into_iter();
     while let Some(partitions) = assigned.next() {
+        // At once: reading what is committed may take long, and others handle the rest meanwhile.
+        let is_kept =
+            |topic: &str, partition| partitions.find_partition(topic, partition).is_some();
+        shared.lock().lose_suspended(is_kept);
+        shared.receiver.notify_one();
         match assign(shared, consumer, &partitions) {
             Ok(()) => shared.advance(Stage::Joined),
             Err(failed) if is_final(&failed) => {

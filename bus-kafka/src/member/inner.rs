@@ -92,6 +92,20 @@ impl Inner {
             .collect()
     }
 
+    /// Of the partitions that the member was shut out of, the group has given it those `kept` and others the rest: what it
+    /// has of these is lost now, and what it knew to be committed stays known.
+    pub(crate) fn lose_suspended(&mut self, kept: impl Fn(&str, i32) -> bool) {
+        let mut lost = Vec::new();
+        for part in self.parts.values_mut() {
+            if part.suspended && !kept(&part.topic, part.partition) {
+                lost.extend(part.lose());
+            }
+        }
+        if !lost.is_empty() {
+            self.news.push_back(Inflow::Lost(lost));
+        }
+    }
+
     /// Forgets the partitions that the member was shut out of and has not got back.
     pub(crate) fn forget_suspended(&mut self) {
         for (topic, partition) in self.suspended().into_keys() {
@@ -110,8 +124,7 @@ impl Inner {
         };
         self.turn.retain(|turn| *turn != epoch);
         if let Some(mut part) = self.parts.remove(&epoch) {
-            part.lose();
-            let receipts = part.receipts();
+            let receipts = part.lose();
             if tell && !receipts.is_empty() {
                 self.news.push_back(Inflow::Lost(receipts));
             }

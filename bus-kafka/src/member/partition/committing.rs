@@ -173,9 +173,10 @@ impl Part {
         self.revoked = None;
     }
 
-    /// Whether a commit that is found is one of this member's: then nobody else had the partition since.
+    /// Whether a commit that is found is one of this member's, which has not given the partition up: then nobody else had it
+    /// since.
     pub(crate) fn is_as_left(&self, found: &Sent) -> bool {
-        self.sent.contains(found)
+        !self.lost && self.sent.contains(found)
     }
 
     /// It is this member's again, as if nothing had happened.
@@ -189,10 +190,17 @@ impl Part {
         self.suspended || self.revoked.is_some()
     }
 
-    /// It is no longer this member's.
-    pub(crate) fn lose(&mut self) {
+    /// It is no longer this member's, which has no message of it any more: returns those that it had.
+    pub(crate) fn lose(&mut self) -> Vec<Receipt> {
         for waiter in self.waiters.drain(..) {
             waiter.results.set(waiter.index, Err(fenced()));
         }
+        let receipts = self.receipts();
+        self.entries.clear();
+        self.again.clear();
+        self.fresh.clear();
+        (self.out, self.bytes) = (0, 0);
+        self.lost = true;
+        receipts
     }
 }

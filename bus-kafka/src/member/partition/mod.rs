@@ -83,6 +83,8 @@ pub(crate) struct Part {
     pub(crate) revoked: Option<Instant>,
     /// The group has shut the member out.
     pub(crate) suspended: bool,
+    /// It is another member's, or will be: nothing of it is left here.
+    lost: bool,
     pub(crate) dirty: bool,
     seq: u64,
     /// Everything up to here is committed.
@@ -142,6 +144,7 @@ impl Part {
             bytes: 0,
             revoked: None,
             suspended: false,
+            lost: false,
             dirty: false,
             seq: 0,
             confirmed: 0,
