@@ -14,6 +14,14 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    pub(crate) fn new(messages: usize, bytes: usize) -> Self {
+        Self {
+            root: format!("bench{:08x}", fastrand::u32(..)),
+            messages,
+            bytes,
+        }
+    }
+
     /// The payload of message `number`, which it starts with; each is made anew, as an encoder would.
     pub(crate) fn payload(&self, number: usize) -> Bytes {
         let mut payload = vec![b'x'; self.bytes.max(8)];

@@ -21,14 +21,46 @@ pub(crate) struct Measured {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) side: String,
+    /// Its ratio is the rate of the bus divided by that of this side: above 1 the bus is faster.
+    #[serde(flatten)]
+    pub(crate) figures: Figures,
+}
+
+/// What some rounds say.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Figures {
     /// Nanoseconds for each message.
     pub(crate) nanos: Spread,
-    /// The rate of the bus divided by that of this side, in the same round: above 1 the bus is faster.
+    /// How many times as long it took as what it is compared with, in the same round.
     pub(crate) ratio: Option<Spread>,
     /// Messages that should have been received, and were not, in all rounds.
     pub(crate) lost: u64,
     /// Messages that were received more than once, in all rounds.
     pub(crate) duplicated: u64,
+}
+
+impl Figures {
+    /// What `samples` say, of which the messages took `nanos` each, and `base` those that they are compared with.
+    pub(crate) fn of(samples: &[Sample], nanos: &[f64], base: Option<&[f64]>) -> Option<Self> {
+        let ratios = base.map(|base| {
+            nanos
+                .iter()
+                .zip(base)
+                .map(|(own, base)| own / base)
+                .collect()
+        });
+        Some(Self {
+            nanos: Spread::of(nanos.to_vec())?,
+            ratio: ratios.and_then(Spread::of),
+            lost: samples.iter().map(|sample| sample.lost).sum(),
+            duplicated: samples.iter().map(|sample| sample.duplicated).sum(),
+        })
+    }
+
+    /// Messages that were lost or came twice.
+    pub(crate) fn wrong(&self) -> u64 {
+        self.lost + self.duplicated
+    }
 }
 
 /// The middle of some rounds, and the least and the most.
@@ -71,17 +103,10 @@ impl Measured {
             .enumerate()
             .filter_map(|(index, (side, rounds))| {
                 let each: Vec<f64> = rounds.iter().map(nanos).collect();
-                let ratios = each
-                    .iter()
-                    .zip(&ours)
-                    .map(|(raw, ours)| raw / ours)
-                    .collect();
+                let base = (index > 0).then_some(&ours[..]);
                 Some(Row {
                     side: (*side).to_owned(),
-                    ratio: Spread::of(ratios).filter(|_| index > 0),
-                    nanos: Spread::of(each)?,
-                    lost: rounds.iter().map(|sample| sample.lost).sum(),
-                    duplicated: rounds.iter().map(|sample| sample.duplicated).sum(),
+                    figures: Figures::of(rounds, &each, base)?,
                 })
             });
         Self {
@@ -94,7 +119,7 @@ impl Measured {
 
     /// Messages that were lost or came twice, on any side.
     pub(crate) fn wrong(&self) -> u64 {
-        self.sides.iter().map(|row| row.lost + row.duplicated).sum()
+        self.sides.iter().map(|row| row.figures.wrong()).sum()
     }
 }
 
@@ -116,9 +141,9 @@ mod tests {
         let [bus, raw] = &measured.sides[..] else {
             panic!("two sides");
         };
-        assert!(bus.ratio.is_none());
-        assert!((bus.nanos.median - 2_000.0).abs() < 1.0);
-        let ratio = raw.ratio.unwrap();
+        assert!(bus.figures.ratio.is_none());
+        assert!((bus.figures.nanos.median - 2_000.0).abs() < 1.0);
+        let ratio = raw.figures.ratio.unwrap();
         assert_eq!((ratio.least, ratio.median, ratio.most), (0.25, 0.5, 1.0));
     }
 }

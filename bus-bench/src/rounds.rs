@@ -111,11 +111,7 @@ async fn rounds<'a>(
         for turn in 0..sides.len() {
             let index = (round + turn) % sides.len();
             let side = &sides[index];
-            let load = Load {
-                root: format!("bench{:08x}", fastrand::u32(..)),
-                messages,
-                bytes,
-            };
+            let load = Load::new(messages, bytes);
             let sample = side.run(work, &load).await;
             let sample = sample.with_context(|| side.name().to_owned())?;
             samples[index].1.extend(sample);

@@ -1,5 +1,6 @@
 //! Joining a subscription.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +51,11 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    /// The topics that it takes, as far as they are known here.
+    pub(crate) fn topics(&self) -> BTreeSet<Topic> {
+        self.core.registry.matching(&self.id.pattern)
+    }
+
     /// The name of the member, and how often it had to take a new one.
     pub(crate) fn identity(&self) -> (Arc<str>, u64) {
         self.identity

@@ -12,7 +12,7 @@ pub(crate) use self::resident::Resident;
 pub(crate) use self::shape::Shape;
 use crate::arguments::Arguments;
 use crate::load::Load;
-use crate::measured::Spread;
+use crate::measured::Figures;
 use crate::ours::Ours;
 use crate::side::Side as _;
 
@@ -20,14 +20,9 @@ use crate::side::Side as _;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Cost {
     pub(crate) shape: Shape,
-    /// Nanoseconds for each message.
-    pub(crate) nanos: Spread,
-    /// How many times as much as the small shape that it is compared with, in the same round.
-    pub(crate) ratio: Option<Spread>,
-    /// Messages that should have been received, and were not, in all rounds.
-    pub(crate) lost: u64,
-    /// Messages that were received more than once, in all rounds.
-    pub(crate) duplicated: u64,
+    /// Its ratio is to the small shape that it is compared with.
+    #[serde(flatten)]
+    pub(crate) figures: Figures,
 }
 
 /// What was measured.
@@ -43,8 +38,7 @@ pub(crate) struct Flat {
 impl Flat {
     /// Messages that were lost or came twice.
     pub(crate) fn wrong(&self) -> u64 {
-        let each = self.costs.iter();
-        each.map(|cost| cost.lost + cost.duplicated).sum()
+        self.costs.iter().map(|cost| cost.figures.wrong()).sum()
     }
 }
 
@@ -72,7 +66,7 @@ pub(crate) async fn measure(
     let mut resident = None;
     if !in_process && arguments.wants(&resident::NAME) {
         // Before anything of this process has grown.
-        let load = load(shape::LONGER * messages, bytes);
+        let load = Load::new(shape::LONGER * messages, bytes);
         let found = resident::stalled(&ours, &load).await;
         resident = found.context(resident::NAME)?;
         ours.clean(namespace, &load.root).await?;
@@ -83,7 +77,7 @@ pub(crate) async fn measure(
         for turn in 0..shapes.len() {
             let index = (round + turn) % shapes.len();
             let shape = shapes[index];
-            let load = load(shape.messages() + shape.topics(), bytes);
+            let load = Load::new(shape.messages() + shape.topics(), bytes);
             let sample = ours.run_shape(shape, &load).await;
             samples[index].push(sample.with_context(|| shape.to_string())?);
             ours.clean(namespace, &load.root).await?;
@@ -102,16 +96,10 @@ pub(crate) async fn measure(
         .collect();
     let cost = |(index, shape): (usize, &Shape)| {
         let base = shapes.iter().position(|small| small.is_small_of(shape));
-        let ratios = base.map(|base| {
-            let pairs = nanos[index].iter().zip(&nanos[base]);
-            pairs.map(|(much, small)| much / small).collect()
-        });
+        let base = base.map(|base| &nanos[base][..]);
         Some(Cost {
             shape: *shape,
-            nanos: Spread::of(nanos[index].clone())?,
-            ratio: ratios.and_then(Spread::of),
-            lost: samples[index].iter().map(|sample| sample.lost).sum(),
-            duplicated: samples[index].iter().map(|sample| sample.duplicated).sum(),
+            figures: Figures::of(&samples[index], &nanos[index], base)?,
         })
     };
     Ok(Flat {
@@ -119,12 +107,4 @@ pub(crate) async fn measure(
         costs: shapes.iter().enumerate().filter_map(cost).collect(),
         resident,
     })
-}
-
-fn load(messages: usize, bytes: usize) -> Load {
-    Load {
-        root: format!("bench{:08x}", fastrand::u32(..)),
-        messages,
-        bytes,
-    }
 }

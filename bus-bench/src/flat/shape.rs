@@ -36,11 +36,7 @@ impl Shape {
     /// elsewhere: there are fewer subscriptions there.
     pub(super) fn all(messages: usize, is_kafka: bool) -> [Self; 5] {
         let topics = messages / 2;
-        let subscriptions = match is_kafka {
-            true => topics / EACH / 20,
-            false => topics / EACH,
-        }
-        .max(1);
+        let subscriptions = topics / EACH / if is_kafka { 20 } else { 1 };
         let through = |topics, subscriptions| Self::Through {
             messages,
             topics,

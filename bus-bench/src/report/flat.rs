@@ -2,7 +2,7 @@
 
 use comfy_table::{Table, presets};
 
-use super::table::{row_of, spread};
+use super::table::{row_of, texts};
 use crate::flat::Flat;
 
 /// A line for each shape.
@@ -19,15 +19,8 @@ pub(super) fn table(flat: &[Flat]) -> Table {
     ]);
     for flat in flat {
         for cost in &flat.costs {
-            let texts = [
-                cost.shape.to_string(),
-                flat.payload.to_string(),
-                spread(cost.nanos, 0),
-                cost.ratio.map(|ratio| spread(ratio, 2)).unwrap_or_default(),
-                cost.lost.to_string(),
-                cost.duplicated.to_string(),
-            ];
-            table.add_row(row_of(texts, &[0]));
+            let what = [cost.shape.to_string(), flat.payload.to_string()];
+            table.add_row(row_of(what.into_iter().chain(texts(cost.figures)), &[0]));
         }
     }
     table

@@ -24,7 +24,7 @@ pub(crate) fn draw(path: &Path, title: &str, measured: &[Measured]) -> Result<()
     let lines: Vec<(String, &Row)> = measured
         .iter()
         .flat_map(|work| {
-            let raw = work.sides.iter().filter(|row| row.ratio.is_some());
+            let raw = work.sides.iter().filter(|row| row.figures.ratio.is_some());
             raw.map(move |row| {
                 let what = format!("{}, {} B, to {}", work.work, work.payload, row.side);
                 (what, row)
@@ -57,7 +57,9 @@ pub(crate) fn draw(path: &Path, title: &str, measured: &[Measured]) -> Result<()
         )?;
     }
     for (y, (what, row)) in (TOP..).step_by(LINE.unsigned_abs() as usize).zip(&lines) {
-        let Some(ratio) = row.ratio else { continue };
+        let Some(ratio) = row.figures.ratio else {
+            continue;
+        };
         text(what, (10, y), 12)?;
         let color = if ratio.median >= 0.9 {
             RGBColor(60, 140, 90)

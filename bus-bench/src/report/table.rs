@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
-use crate::measured::{Measured, Row, Spread};
+use crate::measured::{Figures, Measured, Row, Spread};
 
 /// A line for each side of each work.
 pub(crate) fn table(measured: &[Measured]) -> Table {
@@ -43,20 +43,27 @@ pub(super) fn row_of(texts: impl IntoIterator<Item = String>, words: &[usize]) -
 }
 
 fn cells(row: &Row, ours: Option<&Row>) -> [String; 6] {
+    let [nanos, ratio, lost, duplicated] = texts(row.figures);
+    let more = |ours: &Row| ours.figures.nanos.median - row.figures.nanos.median;
     let added = ours
-        .filter(|_| row.ratio.is_some())
-        .map(|ours| format!("{:+.0}", ours.nanos.median - row.nanos.median));
+        .filter(|_| row.figures.ratio.is_some())
+        .map(|ours| format!("{:+.0}", more(ours)));
+    let added = added.unwrap_or_default();
+    [row.side.clone(), nanos, added, ratio, lost, duplicated]
+}
+
+/// Nanoseconds, ratio, lost, twice.
+pub(super) fn texts(figures: Figures) -> [String; 4] {
+    let ratio = figures.ratio.map(|ratio| spread(ratio, 2));
     [
-        row.side.clone(),
-        spread(row.nanos, 0),
-        added.unwrap_or_default(),
-        row.ratio.map(|ratio| spread(ratio, 2)).unwrap_or_default(),
-        row.lost.to_string(),
-        row.duplicated.to_string(),
+        spread(figures.nanos, 0),
+        ratio.unwrap_or_default(),
+        figures.lost.to_string(),
+        figures.duplicated.to_string(),
     ]
 }
 
-pub(super) fn spread(spread: Spread, digits: usize) -> String {
+fn spread(spread: Spread, digits: usize) -> String {
     format!(
         "{:.digits$} ({:.digits$}–{:.digits$})",
         spread.median, spread.least, spread.most

@@ -101,8 +101,13 @@ impl Inner {
                 lost.extend(part.lose());
             }
         }
-        if !lost.is_empty() {
-            self.news.push_back(Inflow::Lost(lost));
+        self.tell_lost(lost);
+    }
+
+    /// The member is told that it lost what it has, if it has any.
+    fn tell_lost(&mut self, receipts: Vec<Receipt>) {
+        if !receipts.is_empty() {
+            self.news.push_back(Inflow::Lost(receipts));
         }
     }
 
@@ -125,29 +130,25 @@ impl Inner {
         self.turn.retain(|turn| *turn != epoch);
         if let Some(mut part) = self.parts.remove(&epoch) {
             let receipts = part.lose();
-            if tell && !receipts.is_empty() {
-                self.news.push_back(Inflow::Lost(receipts));
+            if tell {
+                self.tell_lost(receipts);
             }
         }
     }
 
     /// Forgets all partitions; the member is told what it lost.
     pub(crate) fn lose_all(&mut self) {
-        let receipts: Vec<Receipt> = self.parts.values().flat_map(Part::receipts).collect();
-        if !receipts.is_empty() {
-            self.news.push_back(Inflow::Lost(receipts));
-        }
-        self.clear();
+        let receipts = self.clear();
+        self.tell_lost(receipts);
     }
 
-    /// Whoever waits learns that it is all over.
-    pub(crate) fn clear(&mut self) {
-        for part in self.parts.values_mut() {
-            part.lose();
-        }
+    /// Whoever waits learns that it is all over; returns what the member had.
+    pub(crate) fn clear(&mut self) -> Vec<Receipt> {
+        let receipts = self.parts.values_mut().flat_map(Part::lose).collect();
         self.parts.clear();
         self.names.clear();
         self.turn.clear();
+        receipts
     }
 
     /// What was handed out `handed` times rests for a while.

@@ -96,9 +96,7 @@ impl Driver {
     fn streams(&self, root: &str) -> Vec<String> {
         let mut topics: std::collections::BTreeSet<Topic> = self
             .handle
-            .core
-            .registry
-            .matching(&self.handle.id.pattern)
+            .topics()
             .into_iter()
             .filter(|topic| topic.root() == root)
             .collect();
@@ -220,7 +218,7 @@ impl Driver {
         }
         handle.core.control.run_all(&pipeline).await?;
         handle.rename();
-        for topic in handle.core.registry.matching(&handle.id.pattern) {
+        for topic in handle.topics() {
             self.touch(&topic);
         }
         Ok(())

@@ -157,12 +157,7 @@ impl Driver {
         };
         let home = home(&driver.handle.id.pattern).to_owned();
         driver.root(&home);
-        for topic in driver
-            .handle
-            .core
-            .registry
-            .matching(&driver.handle.id.pattern)
-        {
+        for topic in driver.handle.topics() {
             driver.touch(&topic);
         }
         driver
@@ -320,7 +315,7 @@ impl Driver {
             }
         }
         if news.missed {
-            for topic in self.handle.core.registry.matching(&self.handle.id.pattern) {
+            for topic in self.handle.topics() {
                 self.touch(&topic);
             }
             for root in self.roots.values_mut() {
@@ -331,13 +326,7 @@ impl Driver {
 
     /// Looks at a slice of the topics, hinted or not.
     fn sweep(&mut self) {
-        let topics: Vec<Topic> = self
-            .handle
-            .core
-            .registry
-            .matching(&self.handle.id.pattern)
-            .into_iter()
-            .collect();
+        let topics: Vec<Topic> = self.handle.topics().into_iter().collect();
         let slice = SLICE.max(topics.len() / 4);
         let from = match &self.swept {
             Some(last) if topics.len() > SLICE => topics.partition_point(|topic| topic <= last),
