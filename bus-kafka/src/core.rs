@@ -27,6 +27,8 @@ use crate::topics::Topics;
 
 /// How many times as long as one question may take the brokers are asked.
 const PERSISTENCE: u32 = 5;
+/// The least time after which a broker without an answer is taken to be away; the client library wants more than a second.
+const LEAST_SILENCE: Duration = Duration::from_secs(2);
 
 /// What all parts of a connection share.
 pub(crate) struct Core {
@@ -59,6 +61,10 @@ impl Core {
         config.checked()?;
         let link = Link::new(config.tokens.clone());
         let mut client = config.client();
+        // A broker that has not answered in that time is taken to be away, and others are asked; by itself the client
+        // library would ask it for a minute.
+        let silent = config.patience().max(LEAST_SILENCE);
+        client.set("socket.timeout.ms", silent.as_millis().to_string());
         config.finish(&mut client);
         let admin = client
             .create_with_context(link.clone())

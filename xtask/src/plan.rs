@@ -33,6 +33,7 @@ const OWN_TESTS: &[(&str, &[&str])] = &[
             "kafka_security",
             "kafka_rebalances",
             "kafka_closing",
+            "kafka_cluster",
             "kafka_wire",
             "kafka_topics",
         ],
