@@ -109,14 +109,17 @@ impl Membership {
         let space = &self.connection.space;
         let mut state = space.lock();
         if let Err(error) = self.connection.usable() {
+            let mut lost = Vec::new();
             if let Some(subscription) = state.subscriptions.get_mut(self.subscription) {
                 subscription.give_up_waiting(self.id);
+                // That a lease has ended is known without the broker.
+                lost = subscription.take_lost(self.id);
             }
             // A broker that is away is waited for: whoever brings it back wakes the members.
-            return if self.connection.is_closed() {
-                Err(error)
-            } else {
-                Ok(Taken::Nothing(None))
+            return match self.connection.is_closed() {
+                true => Err(error),
+                false if lost.is_empty() => Ok(Taken::Nothing(None)),
+                false => Ok(Taken::Lost(lost)),
             };
         }
         let now = Instant::now();

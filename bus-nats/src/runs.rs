@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bus_api::adapter::certain;
 use bus_api::{Error, ErrorKind, Result, split_version};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -23,7 +24,6 @@ use crate::core::Core;
 use crate::error::unavailable;
 use crate::held::{Fetched, Held};
 use crate::ours::Confirmed;
-use crate::settle::certain;
 use crate::subscribe::{Handle, TRIES};
 
 const VERSION: u8 = 1;

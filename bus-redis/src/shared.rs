@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bus_api::adapter::{Certainty, Hold};
 use bus_api::{AttemptRecord, Delivery, Error, Inflow, Offset, Receipt, Result, Topic};
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::error::closed;
 
@@ -30,6 +32,21 @@ struct State {
     held: HashMap<u64, Held>,
     next_slot: u64,
     ended: Option<Error>,
+    certainty: Certainty,
+    /// Of what is held.
+    epoch: u64,
+}
+
+impl State {
+    /// What is handed over and was not begun does not begin.
+    fn reclaim(&self, by: Instant) -> Option<Result<Inflow>> {
+        let epoch = self.epoch;
+        let handed_over = self.held.iter().filter(|(_, held)| !held.buffered);
+        let receipts: Vec<Receipt> = handed_over
+            .map(|(slot, _)| Receipt { slot: *slot, epoch })
+            .collect();
+        (!receipts.is_empty()).then_some(Ok(Inflow::Reclaim { receipts, by }))
+    }
 }
 
 /// What the driver of a member, its receiver and its settler share.
@@ -90,6 +107,17 @@ impl Shared {
         }
         drop(state);
         self.receiver.notify_one();
+    }
+
+    /// The lease was renewed.
+    pub(crate) fn renewed(&self, until: Instant, epoch: u64) {
+        let mut state = self.lock();
+        state.epoch = epoch;
+        let had_ended = state.certainty.renewed(until);
+        drop(state);
+        if had_ended {
+            self.receiver.notify_one();
+        }
     }
 
     /// Hands something held over once more, before everything else.
@@ -206,6 +234,12 @@ impl Shared {
         if let Some(error) = &state.ended {
             return Some(Err(error.clone()));
         }
+        let now = Instant::now();
+        match state.certainty.look(now) {
+            Hold::Certain => {}
+            Hold::Ends => return state.reclaim(now),
+            Hold::Ended => return None,
+        }
         if state.buffer.is_empty() || max == 0 {
             return None;
         }
@@ -232,7 +266,14 @@ impl Shared {
             }
             self.lock().wanted = max;
             self.driver.notify_one();
-            woken.await;
+            let ends = self.lock().certainty.ends();
+            match ends {
+                Some(end) => tokio::select! {
+                    () = woken => {}
+                    () = tokio::time::sleep_until(end) => {}
+                },
+                None => woken.await,
+            }
         }
     }
 }

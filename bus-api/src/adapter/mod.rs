@@ -2,6 +2,7 @@
 
 mod backoff;
 mod broadcast_settler;
+mod certainty;
 mod leaving;
 mod life;
 mod tls_files;
@@ -9,6 +10,7 @@ mod tls_files;
 pub use crate::contract::leb128;
 pub use backoff::Backoff;
 pub use broadcast_settler::BroadcastSettler;
+pub use certainty::{Certainty, Hold, certain};
 pub use leaving::{Leave, Leaving};
 pub use life::Life;
 pub use tls_files::TlsFiles;

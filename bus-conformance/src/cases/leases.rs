@@ -9,7 +9,7 @@ use crate::case::{Case, case};
 use crate::context::{Client, Context};
 use crate::factory::Control;
 use crate::outcome::{Violation, ensure, ensure_eq};
-use crate::probe::{Bounds, Ledger, Pump, ack_all, group, ms, notes, numbers, secs};
+use crate::probe::{Bounds, Ledger, Pump, ack_all, eventually, group, ms, notes, numbers, secs};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -24,6 +24,9 @@ pub(crate) fn cases() -> Vec<Case> {
             .with(&[Control::Kill])
             .within(secs(90)),
         case!(a6_a_cut_member_loses_its_lease_and_is_fenced)
+            .with(&[Control::Cut])
+            .within(secs(90)),
+        case!(a6_a_cut_member_hands_on_nothing_that_others_settled)
             .with(&[Control::Cut])
             .within(secs(90)),
     ]
@@ -222,4 +225,32 @@ async fn a6_a_cut_member_loses_its_lease_and_is_fenced(context: Context) -> Resu
     }
     cut.leave().await?;
     survivor.take_all(&Ledger::expecting(0..5)).await
+}
+
+/// What was queued in it when it was cut is settled by another one meanwhile.
+async fn a6_a_cut_member_hands_on_nothing_that_others_settled(
+    context: Context,
+) -> Result<(), Violation> {
+    let (first, second) = (context.client().await?, context.client().await?);
+    let lease = lease(&first);
+    let want = group("g", "a.b").lease(lease).in_flight(10);
+    for note in notes("a.b", 0..10) {
+        first.publish(&note).await?;
+    }
+    let mut cut = first.join(want.clone()).await?;
+    let held = cut.next().await?;
+    eventually("what is in flight", async || {
+        let info = first.info(&want).await?;
+        Ok(info.pending == 10)
+    })
+    .await?;
+    let mut survivor = second.join(want.clone()).await?;
+    first.connection.disturb.cut().await;
+    survivor.take_all(&Ledger::expecting(0..10)).await?;
+    cut.quiet().await?;
+    first.connection.disturb.heal().await;
+    cut.quiet().await?;
+    drop(held);
+    cut.leave().await?;
+    survivor.leave().await
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bus_api::{
-    AttemptRecord, Delivery, Inflow, MessageId, Receiver, Result, Settlement, Settler,
+    AttemptRecord, Delivery, Inflow, MessageId, Receipt, Receiver, Result, Settlement, Settler,
     SubscriptionSpec,
 };
 
@@ -17,6 +17,11 @@ pub(crate) fn plants() -> Vec<Plant> {
             AcksEarly,
             "acks when it hands over",
             "a6_what_a_dead_member_held_comes_again"
+        ),
+        plant!(
+            TellsNoLoss,
+            "does not tell what it has lost",
+            "a6_a_cut_member_hands_on_nothing_that_others_settled"
         ),
         plant!(
             SwapsOneKey,
@@ -231,5 +236,25 @@ impl Bug for SkipsMalformed {
             .partition(|delivery| delivery.malformed.is_some());
         settle_unseen(settler, malformed);
         readable
+    }
+}
+
+#[derive(Debug, Default)]
+struct TellsNoLoss;
+
+#[async_trait]
+impl Bug for TellsNoLoss {
+    async fn receive(&self, receiver: &mut dyn Receiver, max: usize) -> Result<Inflow> {
+        loop {
+            let inflow = receiver.receive(max).await?;
+            if let Inflow::Deliveries(_) = inflow {
+                return Ok(inflow);
+            }
+        }
+    }
+
+    async fn extend(&self, settler: &dyn Settler, batch: &[Receipt]) -> Vec<Result<()>> {
+        settler.extend(batch).await;
+        vec![Ok(()); batch.len()]
     }
 }

@@ -114,6 +114,9 @@ fn assign(
         inner.add(part);
     }
     inner.forget_suspended();
+    if let Some(heard_at) = consumer.context().rebalanced() {
+        inner.prove(heard_at, shared.session);
+    }
     drop(inner);
     shared.receiver.notify_one();
     shared.work.notify_all();

@@ -1,11 +1,12 @@
 //! The thread that commits: one commit at a time for everything that has changed.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bus_api::{Error, ErrorKind};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
+use tokio::time::Instant;
 
 use super::context::Context;
 use super::partition::Snapshot;
@@ -32,7 +33,8 @@ struct Piece {
 pub(super) fn run(shared: &Shared, consumer: &Arc<BaseConsumer<Context>>) {
     while !consumer.context().is_halted() && !shared.core.life.is_over() {
         {
-            let inner = shared.lock();
+            let mut inner = shared.lock();
+            inner.seek_proof(shared.session);
             if !inner.is_dirty() {
                 drop(shared.wait_for_work(inner, STEP));
                 continue;
@@ -75,6 +77,7 @@ pub(super) fn commit(shared: &Shared, consumer: &BaseConsumer<Context>, release:
     if items.is_empty() {
         return true;
     }
+    let sent_at = Instant::now();
     let mut answer = send(shared, consumer, &items);
     if items.len() > 1 && matches!(&answer, Err(failed) if is_about_one(failed)) {
         // One partition makes all look failed: each alone.
@@ -84,6 +87,12 @@ pub(super) fn commit(shared: &Shared, consumer: &BaseConsumer<Context>, release:
             .map(Result::err)
             .collect::<Vec<_>>();
         answer = Ok(each);
+    }
+    if answer
+        .as_ref()
+        .is_ok_and(|each| each.iter().any(Option::is_none))
+    {
+        shared.lock().prove(sent_at, shared.session);
     }
     conclude(shared, pieces, &answer)
 }

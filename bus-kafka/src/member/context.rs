@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use bus_api::Inflow;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
@@ -46,13 +45,18 @@ impl Context {
         self.halted.store(true, Ordering::Release);
     }
 
+    /// When the group was heard of last.
+    pub(super) fn rebalanced(&self) -> Option<Instant> {
+        *self
+            .rebalanced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether the group rebalances, or has just done so.
     fn is_rebalancing(&self) -> bool {
         const RECENT: Duration = Duration::from_secs(1);
-        self.rebalanced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some_and(|at| at.elapsed() < RECENT)
+        self.rebalanced().is_some_and(|at| at.elapsed() < RECENT)
     }
 
     pub(super) fn is_halted(&self) -> bool {
@@ -101,13 +105,16 @@ impl ConsumerContext for Context {
             todo.lost_at = lost.then(Instant::now);
             drop(todo);
             let mut inner = shared.lock();
+            // What no handler has begun may be another member's before this one hears of it.
+            let mut unsure = Vec::new();
             for element in sys::elements(partitions) {
                 if lost && !self.is_halted() {
-                    inner.suspend(&element.topic, element.partition);
+                    unsure.extend(inner.suspend(&element.topic, element.partition));
                 } else {
                     inner.remove(&element.topic, element.partition, true);
                 }
             }
+            inner.reclaim(unsure, Instant::now());
             drop(inner);
             shared.receiver.notify_one();
             unassign(consumer, partitions);
@@ -121,9 +128,7 @@ impl ConsumerContext for Context {
                 receipts.extend(part.revoke(by));
             }
         }
-        if !receipts.is_empty() {
-            inner.news.push_back(Inflow::Reclaim { receipts, by });
-        }
+        inner.reclaim(receipts, by);
         drop(inner);
         shared.receiver.notify_one();
         shared.work.notify_all();

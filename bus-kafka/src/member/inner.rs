@@ -5,6 +5,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bus_api::adapter::{Certainty, Hold, certain};
 use bus_api::{Delivery, Error, Inflow, Receipt, Result};
 use tokio::time::Instant;
 
@@ -26,6 +27,9 @@ pub(crate) struct Inner {
     resting: BinaryHeap<Resting>,
     pub(crate) news: VecDeque<Inflow>,
     pub(crate) ended: Option<Error>,
+    certainty: Certainty,
+    /// When the group last took it for a member.
+    proved: Option<Instant>,
     next_epoch: u64,
 }
 
@@ -38,6 +42,8 @@ impl Default for Inner {
             resting: BinaryHeap::new(),
             news: VecDeque::new(),
             ended: None,
+            certainty: Certainty::default(),
+            proved: None,
             next_epoch: 1,
         }
     }
@@ -73,10 +79,33 @@ impl Inner {
         self.parts.get_mut(epoch)
     }
 
-    /// The group has shut the member out of a partition, for now.
-    pub(crate) fn suspend(&mut self, topic: &str, partition: i32) {
-        if let Some(part) = self.part(topic, partition) {
-            part.suspend();
+    /// The group took it for a member, whose session is so long, when it was asked `at` that time.
+    pub(crate) fn prove(&mut self, at: Instant, session: Duration) {
+        self.proved = self.proved.max(Some(at));
+        self.certainty.renewed(at + certain(session));
+    }
+
+    /// Commits something once more when the last proof that it is a member has become old.
+    pub(crate) fn seek_proof(&mut self, session: Duration) {
+        if self.proved.is_none_or(|at| at.elapsed() < session / 3) {
+            return;
+        }
+        if let Some(part) = self.parts.values_mut().find(|part| !part.suspended) {
+            part.dirty = true;
+        }
+    }
+
+    /// The group has shut the member out of a partition, for now; returns what the member has of it.
+    pub(crate) fn suspend(&mut self, topic: &str, partition: i32) -> Vec<Receipt> {
+        self.part(topic, partition)
+            .map(Part::suspend)
+            .unwrap_or_default()
+    }
+
+    /// The member is told to start none of these, and to settle until then what runs.
+    pub(crate) fn reclaim(&mut self, receipts: Vec<Receipt>, by: Instant) {
+        if !receipts.is_empty() {
+            self.news.push_back(Inflow::Reclaim { receipts, by });
         }
     }
 
@@ -197,10 +226,24 @@ impl Inner {
         if let Some(news) = self.news.pop_front() {
             return Look::Found(news);
         }
-        let wake = self.wake_rested(Instant::now());
-        if max == 0 {
-            return Look::Nothing(None);
+        let now = Instant::now();
+        match self.certainty.look(now) {
+            Hold::Certain => {}
+            Hold::Ends => {
+                let receipts = self.parts.values().flat_map(Part::receipts).collect();
+                self.reclaim(receipts, now);
+                return self
+                    .news
+                    .pop_front()
+                    .map_or(Look::Nothing(None), Look::Found);
+            }
+            Hold::Ended => return Look::Nothing(None),
         }
+        let ends = self.certainty.ends();
+        if max == 0 {
+            return Look::Nothing(ends);
+        }
+        let wake = self.wake_rested(now).into_iter().chain(ends).min();
         let mut deliveries = Vec::new();
         let mut idle = 0;
         while deliveries.len() < max && idle < self.turn.len() {

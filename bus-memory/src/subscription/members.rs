@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bus_api::Order;
+use bus_api::{Order, Receipt};
 use tokio::time::Instant;
 
 use super::{Member, Subscription, is_ready, lane, timer_holds};
@@ -121,6 +121,14 @@ impl Subscription {
     pub(crate) fn give_up_waiting(&mut self, member: u64) {
         self.stop_waiting(member);
         self.pass_on();
+    }
+
+    /// What a member lost and was not told yet.
+    pub(crate) fn take_lost(&mut self, member: u64) -> Vec<Receipt> {
+        let known = self.members.iter_mut().find(|known| known.id == member);
+        known
+            .map(|member| std::mem::take(&mut member.lost))
+            .unwrap_or_default()
     }
 
     /// Wakes another member when there is more to hand over, or when somebody has to watch the delays.

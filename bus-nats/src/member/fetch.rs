@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::{Message, Subject};
+use bus_api::adapter::certain;
 use bus_api::{Delivery, Receipt};
 use bytes::Bytes;
 use serde_json::json;
@@ -14,7 +15,7 @@ use crate::api::ConsumerInfo;
 use crate::core::Core;
 use crate::held::Fetched;
 use crate::link::{Line, Slot};
-use crate::settle::{DUE, RELEASED, certain};
+use crate::settle::{DUE, RELEASED};
 use crate::stored::{self, Stored};
 use crate::wire::{self, Place};
 

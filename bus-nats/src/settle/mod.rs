@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bus_api::adapter::Leave;
+use bus_api::adapter::{Leave, certain};
 use bus_api::{AttemptRecord, Error, ErrorKind, Receipt, Result, Settlement, Settler};
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -75,11 +75,6 @@ impl Settler for NatsSettler {
     async fn leave(&self, deadline: Instant) -> Result<()> {
         self.0.0.leave(deadline).await
     }
-}
-
-/// How long a hand-over or a renewal counts here: less than at the server, whose clock runs earlier.
-pub(crate) fn certain(lease: Duration) -> Duration {
-    lease - lease / 10
 }
 
 /// Renews leases.

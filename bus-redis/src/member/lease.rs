@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus_api::adapter::Backoff;
+use bus_api::adapter::{Backoff, certain};
 use bus_api::{Notice, Result, Topic};
 use tokio::time::Instant;
 
@@ -34,6 +34,7 @@ impl Driver {
         call.arg(lease)
             .arg(u8::from(!joined))
             .arg(u8::from(may_reap));
+        let asked_at = Instant::now();
         let parts = self.handle.core.control.run(&call).await?.array(WHAT)?;
         let [alive, lock, wait, dead, paused] = &parts[..] else {
             return Err(senseless(WHAT).into());
@@ -60,11 +61,17 @@ impl Driver {
             next = next.min(Duration::from_millis(wait.saturating_add(2)));
         }
         let now = Instant::now();
+        let until = asked_at + certain(self.handle.lease);
         let root_state = self.root(root);
+        root_state.until = until;
         root_state.joined = true;
         root_state.beat_at = now + next.max(Duration::from_millis(5));
         root_state.due_at = root_state.due_at.min(now);
         let was_active = root_state.active;
+        let joined = self.roots.values().filter(|root| root.joined);
+        let until = joined.map(|root| root.until).min().unwrap_or(until);
+        let (_, epoch) = self.handle.identity();
+        self.handle.shared.renewed(until, epoch);
         if ordered && was_active && !lock {
             return Err(Stop::Fenced);
         }

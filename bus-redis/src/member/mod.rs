@@ -83,6 +83,8 @@ struct Root {
     /// It may read: always, but for ordered subscriptions only with the lock.
     active: bool,
     beat_at: Instant,
+    /// What is held of it is this member's until then for certain.
+    until: Instant,
     due_at: Instant,
     topics: BTreeMap<Topic, State>,
     dirty: VecDeque<Topic>,
@@ -176,6 +178,7 @@ impl Driver {
             joined: false,
             active: false,
             beat_at: now,
+            until: now,
             due_at: now,
             topics: BTreeMap::new(),
             dirty: VecDeque::new(),

@@ -167,10 +167,11 @@ impl Part {
     }
 
     /// The group has shut the member out. What it has stays with it, and nothing is handed out or committed,
-    /// until it is known whether another member had the partition in between.
-    pub(crate) fn suspend(&mut self) {
+    /// until it is known whether another member had the partition in between. Returns what the member has.
+    pub(crate) fn suspend(&mut self) -> Vec<Receipt> {
         self.suspended = true;
         self.revoked = None;
+        self.receipts()
     }
 
     /// Whether a commit that is found is one of this member's, which has not given the partition up: then nobody else had it
