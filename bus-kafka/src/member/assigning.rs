@@ -115,7 +115,7 @@ fn assign(
     }
     inner.forget_suspended();
     if let Some(heard_at) = consumer.context().rebalanced() {
-        inner.prove(heard_at, shared.session);
+        inner.prove(heard_at, shared.proof_counts());
     }
     drop(inner);
     shared.receiver.notify_one();

@@ -92,7 +92,7 @@ pub(super) fn commit(shared: &Shared, consumer: &BaseConsumer<Context>, release:
         .as_ref()
         .is_ok_and(|each| each.iter().any(Option::is_none))
     {
-        shared.lock().prove(sent_at, shared.session);
+        shared.lock().prove(sent_at, shared.proof_counts());
     }
     conclude(shared, pieces, &answer)
 }

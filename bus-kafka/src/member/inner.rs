@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bus_api::adapter::{Certainty, Hold, certain};
+use bus_api::adapter::{Certainty, Hold};
 use bus_api::{Delivery, Error, Inflow, Receipt, Result};
 use tokio::time::Instant;
 
@@ -79,10 +79,10 @@ impl Inner {
         self.parts.get_mut(epoch)
     }
 
-    /// The group took it for a member, whose session is so long, when it was asked `at` that time.
-    pub(crate) fn prove(&mut self, at: Instant, session: Duration) {
+    /// The group took it for a member when it was asked `at` that time, which counts for so long.
+    pub(crate) fn prove(&mut self, at: Instant, counts: Duration) {
         self.proved = self.proved.max(Some(at));
-        self.certainty.renewed(at + certain(session));
+        self.certainty.renewed(at + counts);
     }
 
     /// Commits something once more when the last proof that it is a member has become old.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bus_api::adapter::certain;
 use bus_api::{Error, Order, Pattern, SubscriptionId, Topic};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::{Notify, watch};
@@ -104,6 +105,17 @@ impl Shared {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a proof that it is a member counts. In the newer protocol a commit is no sign of life, only a heartbeat is; the
+    /// last one was an interval before, which is a third of a session at most.
+    pub(crate) fn proof_counts(&self) -> Duration {
+        let counts = certain(self.session);
+        if self.core.config.has_consumer_protocol() {
+            counts - self.session / 3
+        } else {
+            counts
+        }
     }
 
     pub(crate) fn todo(&self) -> MutexGuard<'_, Todo> {

@@ -144,6 +144,8 @@ pub(in crate::brokers) fn settings(setup: &Setup) -> Vec<String> {
         "group.initial.rebalance.delay.ms=0",
         "group.consumer.heartbeat.interval.ms=1000",
         "group.consumer.min.heartbeat.interval.ms=500",
+        "group.consumer.session.timeout.ms=3000",
+        "group.consumer.min.session.timeout.ms=1000",
         "group.min.session.timeout.ms=1000",
         "broker.session.timeout.ms=1500",
         "broker.heartbeat.interval.ms=300",
