@@ -206,10 +206,15 @@ impl Config {
                 "max.poll.interval.ms",
                 session.as_millis().max(300_000).to_string(),
             );
-        if self.has_consumer_protocol() {
-            return;
+        if !self.has_consumer_protocol() {
+            Self::in_classic_group(client, session);
         }
+    }
+
+    /// What only a consumer in a group of the older protocol may be given.
+    pub(crate) fn in_classic_group(client: &mut ClientConfig, session: Duration) {
         client
+            .set("group.protocol", "classic")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", session.as_millis().to_string())
             .set(

@@ -12,6 +12,7 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::time::Instant;
 
 use super::{Shared, Waiting};
+use crate::config::Config;
 use crate::error::{from_client, is_final};
 use crate::link::{Link, as_link};
 use crate::rebalance::{self, Flow};
@@ -112,6 +113,10 @@ pub(super) fn consumer(shared: &Arc<Shared>) -> Result<BaseConsumer<Context>> {
         .set("queued.max.messages.kbytes", "8192");
     core.config.in_group(&mut client, session);
     core.config.finish(&mut client);
+    if core.config.has_consumer_protocol() {
+        // In it, one that is given no partition does not hear that it was taken in.
+        Config::in_classic_group(&mut client, session);
+    }
     let context = Context {
         link: core.link(),
         shared: Arc::downgrade(shared),
