@@ -13,7 +13,7 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::core::Core;
-use crate::error::from_client;
+use crate::error::{from_client, no_answer};
 use crate::link::Link;
 use crate::member::metadata::Kept;
 use crate::sys::{self, Aside};
@@ -50,6 +50,12 @@ impl Stretch {
     pub(crate) fn len(&self) -> u64 {
         let rest = u64::try_from(self.end - self.next).unwrap_or(0);
         self.listed.len() as u64 + rest
+    }
+
+    /// Of these, those from `offset` on.
+    fn len_from(&self, offset: i64) -> u64 {
+        let rest = u64::try_from(self.end - self.next.max(offset)).unwrap_or(0);
+        self.listed.range(offset..).count() as u64 + rest
     }
 
     fn counts(&self, offset: i64) -> bool {
@@ -146,8 +152,7 @@ fn size(record: &rdkafka::message::BorrowedMessage<'_>) -> u64 {
     (record.payload_len() + record.key_len() + headers) as u64
 }
 
-/// A consumer outside of any group that tells the ends of partitions.
-/// A consumer that goes to places, outside of any group.
+/// A consumer that goes to places, outside of any group, and tells the ends of partitions.
 pub(crate) fn reader(core: &Core) -> Result<Aside<BaseConsumer<Link>>> {
     let mut client = core.outside_of_groups();
     client
@@ -164,38 +169,51 @@ pub(crate) fn reader(core: &Core) -> Result<Aside<BaseConsumer<Link>>> {
 fn scan(core: &Core, pattern: &Pattern, stretches: &[Stretch]) -> Result<Found> {
     let consumer = reader(core)?;
     let mut list = TopicPartitionList::new();
-    let mut open: HashMap<(&str, i32), &Stretch> = HashMap::new();
+    // Each with what is to be looked at next.
+    let mut open: HashMap<(&str, i32), (&Stretch, i64)> = HashMap::new();
     for stretch in stretches {
         let from = Offset::Offset(stretch.first());
         list.add_partition_offset(&stretch.topic, stretch.partition, from)
             .map_err(|native| from_client(&native))?;
-        open.insert((&stretch.topic, stretch.partition), stretch);
+        let place = (stretch.topic.as_str(), stretch.partition);
+        open.insert(place, (stretch, stretch.first()));
     }
     consumer
         .assign(&list)
         .map_err(|native| from_client(&native))?;
+    let mut unread = Unread::new(stretches);
     let mut found = Found::default();
     let mut seen = 0;
     let until = Instant::now() + core.config.patience();
-    while !open.is_empty() && seen < MOST && Instant::now() < until {
+    while !open.is_empty() && seen < MOST {
+        if Instant::now() >= until {
+            // Part of a count would be taken for the whole.
+            return Err(no_answer());
+        }
         let record = match consumer.poll(STEP) {
             Some(Ok(record)) => record,
-            Some(Err(KafkaError::PartitionEOF(_))) => {
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                unread.ended(partition);
+                continue;
+            }
+            Some(Err(_)) => continue,
+            None => {
                 // Deletions at the end leave nothing to be read.
-                open.retain(|(topic, partition), stretch| {
+                open.retain(|(topic, partition), (stretch, _)| {
                     let known = sys::known_end(&*consumer, topic, *partition);
-                    known.is_none_or(|known| known < stretch.end)
+                    unread.may_come(*partition) || known.is_none_or(|known| known < stretch.end)
                 });
                 continue;
             }
-            Some(Err(_)) | None => continue,
         };
-        let of_record = open.iter().find(|((topic, partition), _)| {
+        let of_record = open.iter_mut().find(|((topic, partition), _)| {
             *topic == record.topic() && *partition == record.partition()
         });
-        let Some((key, stretch)) = of_record.map(|(key, stretch)| (*key, *stretch)) else {
+        let Some((key, (stretch, next))) = of_record else {
             continue;
         };
+        let (key, stretch) = (*key, *stretch);
+        *next = record.offset() + 1;
         seen += 1;
         let stored_at = wire::stored_at(record.timestamp());
         if stretch.counts(record.offset()) && concerns(core, pattern, &record) {
@@ -214,12 +232,32 @@ fn scan(core: &Core, pattern: &Pattern, stretches: &[Stretch]) -> Result<Found> 
         }
     }
     // What was not looked at is taken to concern the subscription.
-    for stretch in open.values() {
-        if seen >= MOST {
-            found.lag += stretch.len();
+    let rest = open.values().map(|(stretch, next)| stretch.len_from(*next));
+    found.lag += rest.sum::<u64>();
+    Ok(found)
+}
+
+/// Partitions that have not been read to their ends yet, by number: the client library does not say whose end it is.
+struct Unread(HashMap<i32, usize>);
+
+impl Unread {
+    fn new(stretches: &[Stretch]) -> Self {
+        let mut unread = HashMap::new();
+        for stretch in stretches {
+            *unread.entry(stretch.partition).or_insert(0) += 1;
+        }
+        Self(unread)
+    }
+
+    fn ended(&mut self, partition: i32) {
+        if let Some(unread) = self.0.get_mut(&partition) {
+            *unread = unread.saturating_sub(1);
         }
     }
-    Ok(found)
+
+    fn may_come(&self, partition: i32) -> bool {
+        self.0.get(&partition).is_some_and(|unread| *unread > 0)
+    }
 }
 
 fn concerns(
@@ -235,4 +273,37 @@ fn concerns(
     let position = wire::position(&record.topic().into(), record.offset(), stored_at);
     wire::read(record, &position, &root, Extent::Usual)
         .map_or(true, |decoded| pattern.matches(&decoded.message.topic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stretch(topic: &str, partition: i32) -> Stretch {
+        Stretch {
+            topic: topic.to_owned(),
+            partition,
+            listed: BTreeMap::new(),
+            next: 10,
+            end: 30,
+            whole: false,
+        }
+    }
+
+    #[test]
+    fn the_end_of_one_partition_is_not_taken_for_that_of_another() {
+        let mut unread = Unread::new(&[stretch("a", 0), stretch("b", 0), stretch("a", 1)]);
+        unread.ended(0);
+        assert!(unread.may_come(0) && unread.may_come(1));
+        unread.ended(0);
+        assert!(!unread.may_come(0) && unread.may_come(1));
+    }
+
+    #[test]
+    fn what_was_looked_at_is_not_counted_again() {
+        let stretch = stretch("a", 0);
+        assert_eq!(stretch.len(), 20);
+        assert_eq!(stretch.len_from(15), 15);
+        assert_eq!(stretch.len_from(40), 0);
+    }
 }
