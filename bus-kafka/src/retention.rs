@@ -260,7 +260,7 @@ async fn remove(core: &Arc<Core>, cut: &Offsets) -> Result<()> {
             .map_err(|native| from_client(&native))?;
     }
     // The leader removes at once. Otherwise it would answer when all replicas had followed, and a broker answers the
-    // requests of a connection one after the other: publishing would wait behind it.
+    // requests of a connection one after the other: whatever else is asked would wait behind it.
     let options = AdminOptions::new()
         .request_timeout(Some(core.config.patience()))
         .operation_timeout(Some(Duration::ZERO));

@@ -9,7 +9,7 @@ use integration_tests::kafka::server::connect;
 use integration_tests::trip::message;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::metadata::{MetadataBroker, MetadataPartition};
+use rdkafka::metadata::{MetadataBroker, MetadataPartition, MetadataTopic};
 use tokio::time::{Instant, timeout};
 
 const WHOLE: Duration = Duration::from_secs(120);
@@ -70,10 +70,6 @@ async fn remove_while_away() -> Result<()> {
             "{published} messages were published, and removed up to {removed:?}"
         );
     }
-    println!(
-        "{:?}: {published} messages were published, and removed up to {removed:?}",
-        start.elapsed()
-    );
     let paused = cluster.node(away).context("a server that is not there")?;
     paused.resume().await?;
     bus.close().await?;
@@ -97,7 +93,7 @@ fn follower(reader: &BaseConsumer, namespace: &str, controller: i32) -> Result<O
         .topics()
         .iter()
         .filter(|topic| topic.name().starts_with(&own))
-        .flat_map(|topic| topic.partitions())
+        .flat_map(MetadataTopic::partitions)
         .map(MetadataPartition::leader)
         .collect();
     let mut ids = known.brokers().iter().map(MetadataBroker::id);

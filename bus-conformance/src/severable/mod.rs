@@ -1,6 +1,7 @@
 //! A connection that can be cut and killed although nothing leaves the process.
 
 mod admin;
+mod holding;
 mod link;
 mod requests;
 mod subscription;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bus_api::{
     Admin, Bus, Capabilities, DeadLetterStore, Error, Inbound, Message, Notice, Notices, Published,
-    Requests, ResponderSpec, Result, SubscriptionSpec,
+    Requests, ResponderSpec, Result, Scope, SubscriptionSpec,
 };
 use tokio::time::Instant;
 
@@ -98,8 +99,9 @@ impl Bus for Severable {
 
     async fn subscribe(&self, spec: SubscriptionSpec) -> Result<Inbound> {
         self.link.check().await?;
+        let durable = matches!(spec.scope, Scope::Group(_));
         let inbound = self.inner.subscribe(spec).await?;
-        Ok(subscription::wrap(inbound, &self.link))
+        Ok(subscription::wrap(inbound, durable, &self.link))
     }
 
     async fn request(&self, message: Message, deadline: Instant) -> Result<Message> {

@@ -1,5 +1,6 @@
 //! Subscriptions through a link.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,17 +10,22 @@ use bus_api::{
 };
 use tokio::time::Instant;
 
+use super::holding::Holding;
 use super::link::Link;
 
-pub(super) fn wrap(inbound: Inbound, link: &Link) -> Inbound {
+pub(super) fn wrap(inbound: Inbound, durable: bool, link: &Link) -> Inbound {
+    // A broadcast has no leases.
+    let holding = durable.then(|| Arc::new(Holding::new(inbound.lease)));
     Inbound {
         receiver: Box::new(Receiving {
             inner: Some(inbound.receiver),
             link: link.clone(),
+            holding: holding.clone(),
         }),
         settler: Arc::new(Settling {
             inner: Some(inbound.settler),
             link: link.clone(),
+            holding,
         }),
         lease: inbound.lease,
         paused: inbound.paused,
@@ -30,21 +36,38 @@ struct Receiving {
     /// `None` only while it is dropped.
     inner: Option<Box<dyn Receiver>>,
     link: Link,
+    holding: Option<Arc<Holding>>,
+}
+
+/// Waits for the end of the leases.
+async fn ended(holding: Option<&Holding>) -> Inflow {
+    match holding {
+        Some(holding) => holding.ended().await,
+        None => pending().await,
+    }
 }
 
 #[async_trait]
 impl Receiver for Receiving {
     async fn receive(&mut self, max: usize) -> Result<Inflow> {
-        let Some(inner) = &mut self.inner else {
-            return Err(Error::new(ErrorKind::Closed, "this subscription has ended"));
-        };
         loop {
-            self.link.up().await;
             tokio::select! {
                 biased;
-                () = self.link.down() => {}
-                inflow = inner.receive(max) => return inflow,
+                () = self.link.up() => {}
+                inflow = ended(self.holding.as_deref()) => return Ok(inflow),
             }
+            let Some(inner) = &mut self.inner else {
+                return Err(Error::new(ErrorKind::Closed, "this subscription has ended"));
+            };
+            let inflow = tokio::select! {
+                biased;
+                () = self.link.down() => continue,
+                inflow = inner.receive(max) => inflow,
+            };
+            if let (Some(holding), Ok(Inflow::Deliveries(deliveries))) = (&self.holding, &inflow) {
+                holding.received(deliveries.iter().map(|delivery| delivery.receipt));
+            }
+            return inflow;
         }
     }
 }
@@ -61,6 +84,7 @@ struct Settling {
     /// `None` only while it is dropped.
     inner: Option<Arc<dyn Settler>>,
     link: Link,
+    holding: Option<Arc<Holding>>,
 }
 
 impl Settling {
@@ -73,10 +97,18 @@ impl Settling {
 #[async_trait]
 impl Settler for Settling {
     async fn settle(&self, batch: Vec<(Receipt, Settlement)>) -> Vec<Result<()>> {
-        match self.inner().await {
+        let receipts: Vec<Receipt> = batch.iter().map(|(receipt, _)| *receipt).collect();
+        let results = match self.inner().await {
             Some(inner) => self.link.alive(inner.settle(batch)).await,
             None => Vec::new(),
+        };
+        for (receipt, result) in receipts.iter().zip(&results) {
+            let is_over = !matches!(result, Err(error) if error.is_retryable());
+            if let Some(holding) = self.holding.as_ref().filter(|_| is_over) {
+                holding.settled(*receipt);
+            }
         }
+        results
     }
 
     async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>> {
@@ -90,10 +122,15 @@ impl Settler for Settling {
         if let Err(error) = self.link.check().await {
             return vec![Err(error); batch.len()];
         }
-        match &self.inner {
+        let asked_at = Instant::now();
+        let results = match &self.inner {
             Some(inner) => self.link.alive(inner.extend(batch)).await,
             None => Vec::new(),
+        };
+        if let Some(holding) = &self.holding {
+            holding.renewed(asked_at);
         }
+        results
     }
 
     async fn leave(&self, deadline: Instant) -> Result<()> {

@@ -81,7 +81,8 @@ impl Inner {
 
     /// The group took it for a member when it was asked `at` that time, which counts for so long.
     pub(crate) fn prove(&mut self, at: Instant, counts: Duration) {
-        self.proved = self.proved.max(Some(at));
+        let at = self.proved.map_or(at, |proved| proved.max(at));
+        self.proved = Some(at);
         self.certainty.renewed(at + counts);
     }
 

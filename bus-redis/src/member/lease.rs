@@ -68,10 +68,6 @@ impl Driver {
         root_state.beat_at = now + next.max(Duration::from_millis(5));
         root_state.due_at = root_state.due_at.min(now);
         let was_active = root_state.active;
-        let joined = self.roots.values().filter(|root| root.joined);
-        let until = joined.map(|root| root.until).min().unwrap_or(until);
-        let (_, epoch) = self.handle.identity();
-        self.handle.shared.renewed(until, epoch);
         if ordered && was_active && !lock {
             return Err(Stop::Fenced);
         }
@@ -97,6 +93,15 @@ impl Driver {
             self.take_over(root, &dead_names).await?;
         }
         Ok(())
+    }
+
+    /// Leases were renewed: what is held is certain as long as the one that ends first.
+    pub(super) fn note_leases(&self) {
+        let joined = self.roots.values().filter(|root| root.joined);
+        if let Some(until) = joined.map(|root| root.until).min() {
+            let (_, epoch) = self.handle.identity();
+            self.handle.shared.renewed(until, epoch);
+        }
     }
 
     /// The keys of the streams of a root that may have the group.

@@ -205,6 +205,7 @@ impl Driver {
                 Err(Stop::Fenced) => return Err(crate::error::fenced()),
             }
         }
+        self.note_leases();
         Ok(())
     }
 
@@ -291,10 +292,15 @@ impl Driver {
             self.sweep();
         }
         let names: Vec<String> = self.roots.keys().cloned().collect();
+        let mut renewed = false;
         for name in &names {
             if self.root(name).beat_at <= Instant::now() {
                 self.beat(name).await?;
+                renewed = true;
             }
+        }
+        if renewed {
+            self.note_leases();
         }
         let mut more = false;
         for name in &names {
