@@ -48,8 +48,7 @@ impl Stretch {
 
     /// Offsets that count if they concern the subscription.
     pub(crate) fn len(&self) -> u64 {
-        let rest = u64::try_from(self.end - self.next).unwrap_or(0);
-        self.listed.len() as u64 + rest
+        self.len_from(i64::MIN)
     }
 
     /// Of these, those from `offset` on.

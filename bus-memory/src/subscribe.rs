@@ -116,10 +116,12 @@ impl Membership {
                 lost = subscription.take_lost(self.id);
             }
             // A broker that is away is waited for: whoever brings it back wakes the members.
-            return match self.connection.is_closed() {
-                true => Err(error),
-                false if lost.is_empty() => Ok(Taken::Nothing(None)),
-                false => Ok(Taken::Lost(lost)),
+            return if self.connection.is_closed() {
+                Err(error)
+            } else if lost.is_empty() {
+                Ok(Taken::Nothing(None))
+            } else {
+                Ok(Taken::Lost(lost))
             };
         }
         let now = Instant::now();

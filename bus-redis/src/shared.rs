@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bus_api::adapter::{Certainty, Hold};
+use bus_api::adapter::{Certainty, Hold, until};
 use bus_api::{AttemptRecord, Delivery, Error, Inflow, Offset, Receipt, Result, Topic};
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -264,15 +264,15 @@ impl Shared {
             if let Some(taken) = self.take(max) {
                 return taken;
             }
-            self.lock().wanted = max;
+            let ends = {
+                let mut state = self.lock();
+                state.wanted = max;
+                state.certainty.ends()
+            };
             self.driver.notify_one();
-            let ends = self.lock().certainty.ends();
-            match ends {
-                Some(end) => tokio::select! {
-                    () = woken => {}
-                    () = tokio::time::sleep_until(end) => {}
-                },
-                None => woken.await,
+            tokio::select! {
+                () = woken => {}
+                () = until(ends) => {}
             }
         }
     }

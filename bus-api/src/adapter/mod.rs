@@ -6,6 +6,7 @@ mod certainty;
 mod leaving;
 mod life;
 mod tls_files;
+mod until;
 
 pub use crate::contract::leb128;
 pub use backoff::Backoff;
@@ -14,3 +15,4 @@ pub use certainty::{Certainty, Hold, certain};
 pub use leaving::{Leave, Leaving};
 pub use life::Life;
 pub use tls_files::TlsFiles;
+pub use until::until;

@@ -1,12 +1,12 @@
 //! The loop of a worker: takes deliveries and starts handlers.
 
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until};
 use tower_service::Service;
 
+use crate::adapter::until;
 use crate::error::{Error, ErrorKind};
 use crate::worker::answer;
 use crate::worker::batch;
@@ -158,13 +158,6 @@ impl Pump {
     fn service(&mut self) -> Handlers {
         let next = self.service.clone();
         std::mem::replace(&mut self.service, next)
-    }
-}
-
-async fn until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => pending().await,
     }
 }
 

@@ -1,13 +1,12 @@
 //! What a member behind a link holds, by its own clock.
 
 use std::collections::HashSet;
-use std::future::pending;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bus_api::adapter::{Certainty, Hold, certain};
+use bus_api::adapter::{Certainty, Hold, certain, until};
 use bus_api::{Inflow, Receipt};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// What was received and not settled yet, and until when it is this member's for certain.
 #[derive(Debug)]
@@ -61,10 +60,7 @@ impl Holding {
     pub(super) async fn ended(&self) -> Inflow {
         loop {
             let ends = self.lock().certainty.ends();
-            match ends {
-                Some(at) => sleep_until(at).await,
-                None => pending().await,
-            }
+            until(ends).await;
             let (mut state, by) = (self.lock(), Instant::now());
             if state.certainty.look(by) == Hold::Ends && !state.held.is_empty() {
                 let receipts = state.held.iter().copied().collect();

@@ -127,7 +127,9 @@ impl Settler for Settling {
             Some(inner) => self.link.alive(inner.extend(batch)).await,
             None => Vec::new(),
         };
-        if let Some(holding) = &self.holding {
+        if let Some(holding) = &self.holding
+            && results.iter().any(Result::is_ok)
+        {
             holding.renewed(asked_at);
         }
         results

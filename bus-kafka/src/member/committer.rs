@@ -88,13 +88,7 @@ pub(super) fn commit(shared: &Shared, consumer: &BaseConsumer<Context>, release:
             .collect::<Vec<_>>();
         answer = Ok(each);
     }
-    if answer
-        .as_ref()
-        .is_ok_and(|each| each.iter().any(Option::is_none))
-    {
-        shared.lock().prove(sent_at, shared.proof_counts());
-    }
-    conclude(shared, pieces, &answer)
+    conclude(shared, pieces, sent_at, &answer)
 }
 
 /// One error, or none, for each item.
@@ -150,9 +144,10 @@ fn is_about_one(failed: &Error) -> bool {
 fn conclude(
     shared: &Shared,
     pieces: Vec<Piece>,
+    sent_at: Instant,
     answer: &Result<Vec<Option<Error>>, Error>,
 ) -> bool {
-    let mut ok = true;
+    let (mut ok, mut proved) = (true, false);
     let mut fatal = None;
     let mut inner = shared.lock();
     for (index, piece) in pieces.into_iter().enumerate() {
@@ -164,7 +159,10 @@ fn conclude(
             Err(failed) => Some(failed.clone()),
         };
         match failed {
-            None => part.committed(piece.snapshot),
+            None => {
+                part.committed(piece.snapshot);
+                proved = true;
+            }
             Some(failed) => {
                 ok = false;
                 part.dirty = true;
@@ -177,6 +175,9 @@ fn conclude(
                 }
             }
         }
+    }
+    if proved {
+        inner.prove(sent_at, shared.proof_counts());
     }
     drop(inner);
     shared.receiver.notify_one();

@@ -224,21 +224,17 @@ impl Inner {
 
     /// Up to `max` deliveries, or news.
     pub(crate) fn look(&mut self, max: usize) -> Look {
+        let now = Instant::now();
+        let hold = self.certainty.look(now);
+        if hold == Hold::Ends {
+            let receipts = self.parts.values().flat_map(Part::receipts).collect();
+            self.reclaim(receipts, now);
+        }
         if let Some(news) = self.news.pop_front() {
             return Look::Found(news);
         }
-        let now = Instant::now();
-        match self.certainty.look(now) {
-            Hold::Certain => {}
-            Hold::Ends => {
-                let receipts = self.parts.values().flat_map(Part::receipts).collect();
-                self.reclaim(receipts, now);
-                return self
-                    .news
-                    .pop_front()
-                    .map_or(Look::Nothing(None), Look::Found);
-            }
-            Hold::Ended => return Look::Nothing(None),
+        if hold != Hold::Certain {
+            return Look::Nothing(None);
         }
         let ends = self.certainty.ends();
         if max == 0 {

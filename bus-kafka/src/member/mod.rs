@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use bus_api::adapter::{Leave, Life};
+use bus_api::adapter::{Leave, Life, until};
 use bus_api::{ErrorKind, Inflow, Receiver, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use tokio::time::Instant;
@@ -211,16 +211,10 @@ impl Receiver for MemberReceiver {
             };
             match look {
                 Look::Found(inflow) => return Ok(inflow),
-                Look::Nothing(until) => {
-                    let rested = async {
-                        match until {
-                            Some(until) => tokio::time::sleep_until(until).await,
-                            None => std::future::pending().await,
-                        }
-                    };
+                Look::Nothing(next) => {
                     tokio::select! {
                         () = woken => {}
-                        () = rested => {}
+                        () = until(next) => {}
                         () = self.shared.core.life.ended() => {}
                     }
                 }

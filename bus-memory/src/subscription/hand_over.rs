@@ -29,7 +29,7 @@ impl Subscription {
         let Some(index) = self.members.iter().position(|known| known.id == member) else {
             return Taken::Gone;
         };
-        let lost = self.take_lost(member);
+        let lost = std::mem::take(&mut self.members[index].lost);
         if !lost.is_empty() {
             self.pass_on();
             return Taken::Lost(lost);
