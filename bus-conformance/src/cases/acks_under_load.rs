@@ -51,11 +51,14 @@ async fn a1_confirmed_acks_of_busy_members_survive_the_broker(
         .map(|number| Note::keyed("a.b", &format!("k{}", number % KEYS), number))
         .collect();
     try_join_all(notes.iter().map(|note| client.publish(note).into_future())).await?;
-    let mut members = Vec::new();
-    for client in [&client, &other] {
+    // Nobody begins before all are there: how long joining takes is no matter of this case.
+    let inboxes = [
+        client.join(want.clone()).await?,
+        other.join(want.clone()).await?,
+    ];
+    let members = inboxes.map(|inbox| {
         let told = told.clone();
-        let inbox = client.join(want.clone()).await?;
-        members.push(Pump::handling(inbox, move |token| {
+        Pump::handling(inbox, move |token| {
             let (told, number) = (told.clone(), token.number());
             told.came(number);
             async move {
@@ -67,8 +70,8 @@ async fn a1_confirmed_acks_of_busy_members_survive_the_broker(
                 }
                 Ok(())
             }
-        }));
-    }
+        })
+    });
     for _ in 0..CRASHES {
         let goal = told.count()? + BEFORE;
         eventually("the members are busy", async || Ok(told.count()? >= goal)).await?;
