@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use bus_api::cloudevents::Extent;
 use bus_api::{ErrorKind, Message, ReplyTo, Result, Topic};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
+use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -17,8 +18,7 @@ use crate::core::Core;
 use crate::error::{closed, error, from_client};
 use crate::link::Link;
 use crate::registry::millis;
-use crate::sys::When;
-use crate::thread;
+use crate::sys::{Aside, When};
 use crate::topics::Purpose;
 use crate::wire::{self, Record};
 
@@ -31,8 +31,6 @@ pub(crate) const TIMEOUT: &str = "bus-timeout";
 pub(crate) const DEADLINE: &str = "bus-deadline";
 /// How long a group that had members is taken to have some.
 const REMEMBERED: Duration = Duration::from_secs(1);
-/// How long the thread waits for a reply before it looks whether it is still wanted.
-const STEP: Duration = Duration::from_millis(100);
 
 type Waiting = Mutex<HashMap<String, oneshot::Sender<Message>>>;
 
@@ -272,15 +270,15 @@ impl Requester {
         let end = ends.get(&(topic.clone(), partition)).copied().unwrap_or(0);
         let mut client = core.outside_of_groups();
         core.config.finish(&mut client);
-        let consumer: BaseConsumer<Link> = client
+        let consumer: StreamConsumer<Link> = client
             .create_with_context(core.link())
             .map_err(|native| from_client(&native))?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&topic, partition, Offset::Offset(end))
             .and_then(|()| consumer.assign(&list))
             .map_err(|native| from_client(&native))?;
-        let (core, waiting) = (Arc::clone(core), Arc::clone(&self.waiting));
-        thread::start("replies", move || follow(&core, &consumer, &waiting))?;
+        let waiting = Arc::clone(&self.waiting);
+        core.life.spawn(follow(Aside::new(consumer), waiting));
         let inbox = Inbox { topic, partition };
         *started = Some(inbox.clone());
         Ok(inbox)
@@ -299,23 +297,24 @@ fn late() -> bus_api::Error {
     error(ErrorKind::Timeout, "no reply came before the deadline")
 }
 
-/// Hands replies to whoever waits for them, until the connection is over.
-fn follow(core: &Core, consumer: &BaseConsumer<Link>, waiting: &Waiting) {
+/// Hands replies to whoever waits for them, until the connection is over. A task and no thread of its own: each
+/// change of threads would be part of every reply's latency.
+async fn follow(consumer: Aside<StreamConsumer<Link>>, waiting: Arc<Waiting>) {
     let unknown = Topic::new("unknown");
-    while !core.life.is_over() {
-        let record = match consumer.poll(STEP) {
-            Some(Ok(record)) => record,
-            Some(Err(native)) => {
+    loop {
+        consume_budget().await;
+        let record = match consumer.recv().await {
+            Ok(record) => record,
+            Err(native) => {
                 tracing::debug!(error = %native, "reading replies");
                 continue;
             }
-            None => continue,
         };
         let Some(id) = record.key().and_then(|key| std::str::from_utf8(key).ok()) else {
             continue;
         };
         // Replies to others, and late ones, find nobody.
-        let Some(answer) = lock(waiting).remove(id) else {
+        let Some(answer) = lock(&waiting).remove(id) else {
             continue;
         };
         let Ok(topic) = &unknown else {

@@ -5,9 +5,10 @@
 //! commit says "open", and who has it; whoever else finds that, after a crash, goes on with what comes later, and
 //! the requests in between time out.
 
+mod partition;
 mod poll;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::partition::Partition;
 use crate::core::{Anchor, Core};
 use crate::ending::Ending;
 use crate::error::{closed, error, from_client};
@@ -34,19 +36,13 @@ use crate::wire::{self, Record};
 
 /// How long joining may take.
 const JOINING: Duration = Duration::from_secs(15);
-
-/// A request that waits to be handed out.
-struct Waiting {
-    partition: i32,
-    offset: i64,
-    request: IncomingRequest,
-}
+/// Records that are looked at before other tasks have their turn.
+const AT_ONCE: usize = 500;
 
 #[derive(Default)]
 struct Inner {
-    buffer: VecDeque<Waiting>,
-    /// The next request of each partition that is this responder's.
-    next: HashMap<i32, i64>,
+    /// The partitions that are this responder's.
+    partitions: Vec<Partition>,
     /// The next request of each partition that was this responder's until its session ended.
     kept: HashMap<i32, i64>,
     ended: Option<Error>,
@@ -60,7 +56,7 @@ struct Shared {
     pattern: Pattern,
     requests: String,
     inner: Mutex<Inner>,
-    receiver: Notify,
+    receiver: Arc<Notify>,
     joined: watch::Sender<bool>,
     ending: Ending,
 }
@@ -82,26 +78,47 @@ impl Shared {
     }
 
     /// Takes partitions back: where each goes on.
-    fn give_up(&self, partitions: &[i32]) -> Vec<(i32, i64)> {
-        let mut inner = self.lock();
-        let inner = &mut *inner;
+    fn give_up(&self, is_given: impl Fn(i32) -> bool) -> Vec<(i32, i64)> {
         let mut given = Vec::new();
-        for partition in partitions {
-            let Some(next) = inner.next.remove(partition) else {
-                continue;
-            };
-            let unread = inner
-                .buffer
-                .iter()
-                .filter(|waiting| waiting.partition == *partition)
-                .map(|waiting| waiting.offset)
-                .min();
-            given.push((*partition, unread.unwrap_or(next)));
-        }
-        inner
-            .buffer
-            .retain(|waiting| !partitions.contains(&waiting.partition));
+        self.lock().partitions.retain(|partition| {
+            let stays = !is_given(partition.number);
+            if !stays {
+                given.push((partition.number, partition.goes_on_at()));
+            }
+            stays
+        });
         given
+    }
+
+    /// Up to `max` requests that are for this responder, the oldest first; nothing is a reason to wait.
+    fn take(&self, max: usize) -> Result<Option<Vec<IncomingRequest>>> {
+        let (mut requests, mut most) = (Vec::new(), AT_ONCE);
+        let mut inner = self.lock();
+        if let Some(ended) = &inner.ended {
+            return Err(ended.clone());
+        }
+        if self.is_over() {
+            return Err(closed());
+        }
+        let (partitions, now) = (&mut inner.partitions, Instant::now());
+        for partition in &mut *partitions {
+            partition.look(&self.pattern, &mut most)?;
+        }
+        while requests.len() < max {
+            let oldest = partitions
+                .iter_mut()
+                .filter_map(|partition| Some((partition.first()?.stored_at, partition)))
+                .min_by_key(|(stored_at, _)| *stored_at);
+            let Some((_, partition)) = oldest else {
+                break;
+            };
+            let in_time = partition
+                .take()
+                .filter(|first| first.request.deadline > now);
+            requests.extend(in_time.map(|first| first.request));
+            partition.look(&self.pattern, &mut most)?;
+        }
+        Ok((!requests.is_empty() || most == 0).then_some(requests))
     }
 }
 
@@ -127,11 +144,11 @@ pub(crate) async fn respond(
         pattern: spec.pattern,
         requests: core.names.requests(),
         inner: Mutex::default(),
-        receiver: Notify::new(),
+        receiver: Arc::default(),
         joined: watch::Sender::new(false),
         ending: Ending::default(),
     });
-    let consumer = poll::consumer(&shared)?;
+    let consumer = Arc::new(poll::consumer(&shared)?);
     consumer
         .subscribe(&[&shared.requests])
         .map_err(|native| from_client(&native))?;
@@ -197,27 +214,15 @@ impl RequestReceiver for Receives {
     async fn receive(&mut self, max: usize) -> Result<Vec<IncomingRequest>> {
         loop {
             let woken = self.shared.receiver.notified();
-            {
-                let mut inner = self.shared.lock();
-                if let Some(ended) = &inner.ended {
-                    return Err(ended.clone());
+            let taken = self.shared.take(max);
+            match taken.inspect_err(|failed| self.shared.fail(failed.clone()))? {
+                Some(requests) if !requests.is_empty() => return Ok(requests),
+                Some(_) => {
+                    // All were for others; so may be many more.
+                    tokio::task::yield_now().await;
+                    continue;
                 }
-                if self.shared.is_over() {
-                    return Err(closed());
-                }
-                let now = Instant::now();
-                let mut requests = Vec::new();
-                while requests.len() < max {
-                    let Some(waiting) = inner.buffer.pop_front() else {
-                        break;
-                    };
-                    if waiting.request.deadline > now {
-                        requests.push(waiting.request);
-                    }
-                }
-                if !requests.is_empty() {
-                    return Ok(requests);
-                }
+                None => {}
             }
             tokio::select! {
                 () = woken => {}

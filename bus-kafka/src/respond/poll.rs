@@ -1,36 +1,32 @@
-//! The thread that reads requests.
+//! The thread of a responder: its group, and which partitions are read from where.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
-use bus_api::cloudevents::Extent;
-use bus_api::{IncomingRequest, ReplyTo, Result, Topic};
+use bus_api::Result;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
-use tokio::time::Instant;
 
-use super::{Shared, Waiting};
+use super::Shared;
+use super::partition::{Partition, as_final};
 use crate::config::Config;
 use crate::error::{from_client, is_final};
 use crate::link::{Link, as_link};
-use crate::rebalance::{self, Flow};
-use crate::request::{DEADLINE, REPLY_TO, TIMEOUT};
+use crate::rebalance;
 use crate::sys::{self, Commit, Element, When};
-use crate::wire;
 
 /// The note beside a commit of a partition that nobody has, and how that of one begins that somebody has.
 const CLEAN: &[u8] = b"1 clean";
 const OPEN: &str = "1 open ";
-/// How long the thread waits for a request before it looks for other work.
+/// How long the thread waits for news of its group before it looks for other work.
 const STEP: Duration = Duration::from_millis(20);
 /// How long a question or a commit may take on this thread.
 const QUESTION: Duration = Duration::from_secs(5);
 /// How long a responder may be silent before others answer in its place, at least.
 const SESSION: Duration = Duration::from_secs(3);
-/// Requests that wait in this process, at most.
-const MOST_WAITING: usize = 1_000;
+/// Requests of a partition that wait in this process, about.
+const MOST_WAITING: &str = "1000";
 
 pub(super) struct Context {
     link: Link,
@@ -40,6 +36,17 @@ pub(super) struct Context {
 
 as_link!(Context, link);
 
+impl Context {
+    /// What the group has given, and is not read yet.
+    fn assigned(&self) -> MutexGuard<'_, Vec<TopicPartitionList>> {
+        self.assigned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_assigned(&self) -> Vec<TopicPartitionList> {
+        std::mem::take(&mut *self.assigned())
+    }
+}
+
 impl ConsumerContext for Context {
     fn rebalance(
         &self,
@@ -47,7 +54,7 @@ impl ConsumerContext for Context {
         event: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
-        let mut assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut assigned = self.assigned();
         let shared = self.shared.upgrade();
         if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             if shared.is_none_or(|shared| shared.is_over()) {
@@ -60,12 +67,13 @@ impl ConsumerContext for Context {
         }
         assigned.clear();
         drop(assigned);
-        let numbers: Vec<i32> = sys::elements(partitions)
-            .iter()
-            .map(|element| element.partition)
-            .collect();
         if let Some(shared) = shared {
-            let given = shared.give_up(&numbers);
+            let is_given = |partition| {
+                partitions
+                    .find_partition(&shared.requests, partition)
+                    .is_some()
+            };
+            let given = shared.give_up(is_given);
             if consumer.assignment_lost() {
                 // Unless somebody else has them in between, they are gone on with.
                 shared.lock().kept.extend(given);
@@ -110,6 +118,7 @@ pub(super) fn consumer(shared: &Arc<Shared>) -> Result<BaseConsumer<Context>> {
         .set("group.id", &shared.group)
         .set("auto.offset.reset", "latest")
         .set("fetch.queue.backoff.ms", "10")
+        .set("queued.min.messages", MOST_WAITING)
         .set("queued.max.messages.kbytes", "8192");
     core.config.in_group(&mut client, session);
     core.config.finish(&mut client);
@@ -127,36 +136,23 @@ pub(super) fn consumer(shared: &Arc<Shared>) -> Result<BaseConsumer<Context>> {
         .map_err(|native| from_client(&native))
 }
 
-/// Reads until the responder leaves.
-pub(super) fn run(shared: &Shared, consumer: &BaseConsumer<Context>) {
-    let mut flow = Flow::default();
+/// Serves the group until the responder leaves.
+pub(super) fn run(shared: &Shared, consumer: &Arc<BaseConsumer<Context>>) {
     while !shared.is_over() {
         assign(shared, consumer);
-        let full = shared.lock().buffer.len() >= MOST_WAITING;
-        flow.control(consumer, full, !full);
-        let mut patience = STEP;
-        while let Some(polled) = consumer.poll(patience) {
-            match polled {
-                Ok(record) => take(shared, &record),
-                Err(native) => {
-                    tracing::debug!(error = %native, "reading requests");
-                    let failed = from_client(&native);
-                    if is_final(&failed) {
-                        shared.fail(failed);
-                    }
-                }
-            }
-            patience = Duration::ZERO;
-            if shared.lock().buffer.len() >= MOST_WAITING {
-                break;
-            }
+        // Requests have queues of their own.
+        if let Some(Err(native)) = consumer.poll(STEP)
+            && let Some(failed) = as_final(&native)
+        {
+            shared.fail(failed);
         }
     }
-    let all: Vec<i32> = shared.lock().next.keys().copied().collect();
-    let given = shared.give_up(&all);
+    let given = shared.give_up(|_| true);
     commit(shared, consumer, &given, CLEAN);
     // What the client library still waits for: otherwise closing the consumer would wait for ever.
-    assign(shared, consumer);
+    for partitions in consumer.context().take_assigned() {
+        rebalance::assign_unread(consumer, &partitions);
+    }
 }
 
 impl Shared {
@@ -178,16 +174,9 @@ impl Shared {
 }
 
 /// Reads from where the last responder left in order, else from now on.
-fn assign(shared: &Shared, consumer: &BaseConsumer<Context>) {
-    let assigned = {
-        let mut assigned = consumer
-            .context()
-            .assigned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *assigned)
-    };
-    for partitions in assigned {
+fn assign(shared: &Shared, consumer: &Arc<BaseConsumer<Context>>) {
+    let mut assigned = consumer.context().take_assigned().into_iter();
+    while let Some(partitions) = assigned.next() {
         match start(shared, consumer, &partitions) {
             Ok(()) => {
                 shared.joined.send_replace(true);
@@ -195,12 +184,9 @@ fn assign(shared: &Shared, consumer: &BaseConsumer<Context>) {
             Err(failed) if is_final(&failed) => shared.fail(failed),
             Err(failed) => {
                 tracing::debug!(error = %failed, "the start of requests cannot be read yet");
-                consumer
-                    .context()
-                    .assigned
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(partitions);
+                let mut waiting = consumer.context().assigned();
+                waiting.push(partitions);
+                waiting.extend(assigned);
                 return;
             }
         }
@@ -209,7 +195,7 @@ fn assign(shared: &Shared, consumer: &BaseConsumer<Context>) {
 
 fn start(
     shared: &Shared,
-    consumer: &BaseConsumer<Context>,
+    consumer: &Arc<BaseConsumer<Context>>,
     partitions: &TopicPartitionList,
 ) -> Result<()> {
     let mut list = TopicPartitionList::new();
@@ -233,6 +219,13 @@ fn start(
             positions.push((element.partition, from));
         }
     }
+    let mut started = Vec::new();
+    for (number, from) in &positions {
+        // Before it is fetched from: what has come already would be in the queue of the whole consumer.
+        let partition =
+            Partition::start(consumer, &shared.requests, *number, *from, &shared.receiver);
+        started.extend(partition);
+    }
     rebalance::assign(consumer, &list).map_err(|native| from_client(&native))?;
     // Before the first request is handed out.
     let open = shared.open_note();
@@ -242,57 +235,7 @@ fn start(
         }
         std::thread::sleep(STEP);
     }
-    shared.lock().next.extend(positions);
+    shared.lock().partitions.extend(started);
+    shared.receiver.notify_one();
     Ok(())
-}
-
-fn take(shared: &Shared, record: &BorrowedMessage<'_>) {
-    let mut inner = shared.lock();
-    let Some(next) = inner.next.get_mut(&record.partition()) else {
-        return;
-    };
-    *next = (*next).max(record.offset() + 1);
-    match read(shared, record) {
-        Some(request) => {
-            inner.buffer.push_back(Waiting {
-                partition: record.partition(),
-                offset: record.offset(),
-                request,
-            });
-            drop(inner);
-            shared.receiver.notify_one();
-        }
-        None => drop(inner),
-    }
-}
-
-/// A request that is for this responder and in time.
-fn read(shared: &Shared, record: &BorrowedMessage<'_>) -> Option<IncomingRequest> {
-    let stored_at = wire::stored_at(record.timestamp());
-    let (mut reply_to, mut timeout, mut deadline) = (None, None, None);
-    for (name, value) in sys::headers(record)? {
-        let text = std::str::from_utf8(value).ok();
-        if name == REPLY_TO.as_bytes() {
-            reply_to = text;
-        } else if name == TIMEOUT.as_bytes() {
-            timeout = text.and_then(|text| text.parse::<u64>().ok());
-        } else if name == DEADLINE.as_bytes() {
-            deadline = text.and_then(|text| text.parse::<u64>().ok());
-        }
-    }
-    let mut until = stored_at.checked_add(Duration::from_millis(timeout?))?;
-    if let Some(deadline) = deadline {
-        until = until.min(SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(deadline))?);
-    }
-    let left = until.duration_since(SystemTime::now()).ok()?;
-    let deadline = Instant::now().checked_add(left)?;
-    let position = wire::position(&record.topic().into(), record.offset(), stored_at);
-    let unknown = Topic::new("unknown").ok()?;
-    let decoded = wire::read(record, &position, &unknown, Extent::Whole).ok()?;
-    let is_wanted = shared.pattern.matches(&decoded.message.topic);
-    is_wanted.then(|| IncomingRequest {
-        message: Arc::new(decoded.message),
-        deadline,
-        reply_to: ReplyTo::new(reply_to.unwrap_or_default()),
-    })
 }
