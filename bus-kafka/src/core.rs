@@ -118,14 +118,23 @@ impl Core {
         self.limits.get().copied().unwrap_or_default()
     }
 
-    /// The shortest session of a member.
+    /// The shortest session of a member; until the brokers were asked, the shortest that is usual.
     pub(crate) fn min_lease(&self) -> Duration {
-        let limits = self.limits();
-        if self.config.has_consumer_protocol() {
-            limits.consumer_session
-        } else {
-            limits.min_session
+        match self.limits.get() {
+            Some(limits) if self.config.has_consumer_protocol() => limits.consumer_session,
+            _ => self.limits().min_session,
         }
+    }
+
+    /// Asks the brokers for their limits unless that was done.
+    ///
+    /// # Errors
+    /// As for [`Self::reach`].
+    pub(crate) async fn learn_limits(self: &Arc<Self>) -> Result<()> {
+        if self.limits.get().is_some() {
+            return Ok(());
+        }
+        self.reach(Instant::now() + self.config.patience()).await
     }
 
     /// The largest payload, in bytes.

@@ -112,7 +112,7 @@ impl FromNumber for Code {
 }
 
 /// Codes that come as plain numbers: in answers about single partitions.
-const KNOWN: [Code; 14] = [
+const KNOWN: [Code; 17] = [
     Code::UnknownTopicOrPartition,
     Code::OffsetMetadataTooLarge,
     Code::RequestTimedOut,
@@ -127,6 +127,9 @@ const KNOWN: [Code; 14] = [
     Code::FencedInstanceId,
     Code::UnknownTopicId,
     Code::GroupSubscribedToTopic,
+    Code::GroupIdNotFound,
+    Code::FencedMemberEpoch,
+    Code::StaleMemberEpoch,
 ];
 
 /// An error of the client library. Its own text is kept as the source; it holds no payload and no secret.

@@ -12,7 +12,7 @@ use crate::core::{Anchor, Core};
 use crate::error::{closed, deleted, error, invalid_config};
 use crate::interest::Follower;
 use crate::member::metadata::Statement;
-use crate::member::{self, Handle, MemberReceiver, Shared, Stage};
+use crate::member::{self, Handle, MemberReceiver, Rejoin, Shared, Stage};
 use crate::registry::{Stored, millis};
 use crate::settle::MemberSettler;
 use crate::start::From;
@@ -30,6 +30,7 @@ pub(crate) async fn subscribe(
 ) -> Result<Inbound> {
     let core = &anchor.0;
     core.usable()?;
+    core.learn_limits().await?;
     let session = session(core, spec.lease)?;
     match spec.scope.clone() {
         Scope::Broadcast => broadcast::subscribe(anchor, leaving, &spec).await,
@@ -178,7 +179,7 @@ fn watch_orders(shared: &Arc<Shared>) {
                     reset: Some(order), ..
                 })) if !order.done && obeyed.as_ref() != Some(&order.id) => {
                     if millis(SystemTime::now()) < order.until {
-                        shared.todo().rejoin = true;
+                        shared.todo().rejoin = Some(Rejoin::Reset);
                     }
                     obeyed = Some(order.id);
                 }

@@ -21,6 +21,8 @@ use crate::topics::incarnation;
 
 /// How long other members have to tell how far they had come, after the group was lost.
 const OTHERS: Duration = Duration::from_secs(2);
+/// How long the group has to give back what it has shut a member out of: a heartbeat, by default.
+const UNHEARD: Duration = Duration::from_secs(5);
 
 /// Reads what is committed of new partitions, and lets them fetch from there.
 pub(super) fn finish_assigning(shared: &Shared, consumer: &BaseConsumer<Context>) {
@@ -45,6 +47,20 @@ pub(super) fn finish_assigning(shared: &Shared, consumer: &BaseConsumer<Context>
             }
         }
     }
+}
+
+/// Gives up what the group has shut the member out of. In the newer protocol a member that has joined again and is
+/// given nothing does not hear of it, and whoever waits for its acks would wait for the handlers of the others.
+pub(super) fn stop_waiting(shared: &Shared) {
+    let mut todo = shared.todo();
+    let waits = todo.lost_at.is_none_or(|at| at.elapsed() < UNHEARD);
+    if waits || !shared.core.config.has_consumer_protocol() {
+        return;
+    }
+    todo.lost_at = None;
+    drop(todo);
+    shared.lock().lose_suspended(|_, _| false);
+    shared.receiver.notify_one();
 }
 
 fn assign(
@@ -267,9 +283,13 @@ fn part(
     let log = shared
         .core
         .log_name(&committed.topic, committed.partition, id);
-    if statement.incarnation != mark {
+    let is_another = statement.incarnation != mark;
+    // A group may give the new topic as if there had never been another.
+    if is_another || shared.lock().knew_another(&committed.topic, mark) {
         let log = Arc::clone(&log);
         shared.core.life.notices().report(Notice::LogLost { log });
+    }
+    if is_another {
         statement = Statement::plain(mark, 0);
     }
     let width = shared.max_in_flight / partitions.max(1);

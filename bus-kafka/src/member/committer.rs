@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::context::Context;
 use super::partition::Snapshot;
-use super::shared::Shared;
+use super::shared::{Rejoin, Shared};
 use crate::error::{code_of, from_number, is_final};
 use crate::sys::{Commit, Element};
 
@@ -147,7 +147,7 @@ fn conclude(
     sent_at: Instant,
     answer: &Result<Vec<Option<Error>>, Error>,
 ) -> bool {
-    let (mut ok, mut proved) = (true, false);
+    let (mut ok, mut proved, mut group_lost) = (true, false, false);
     let mut fatal = None;
     let mut inner = shared.lock();
     for (index, piece) in pieces.into_iter().enumerate() {
@@ -170,6 +170,7 @@ fn conclude(
                     group = %shared.group, partition = part.partition, error = %failed,
                     "a commit failed and is tried again"
                 );
+                group_lost |= code_of(&failed) == Some(RDKafkaErrorCode::GroupIdNotFound);
                 if is_final(&failed) && failed.kind() != ErrorKind::Closed {
                     fatal = Some(failed);
                 }
@@ -181,6 +182,9 @@ fn conclude(
     }
     drop(inner);
     shared.receiver.notify_one();
+    if group_lost {
+        shared.todo().rejoin.get_or_insert(Rejoin::GroupLost);
+    }
     if ok {
         shared.core.life.reached();
     }

@@ -108,10 +108,14 @@ impl ConsumerContext for Context {
             // What no handler has begun may be another member's before this one hears of it.
             let mut unsure = Vec::new();
             for element in sys::elements(partitions) {
+                let (topic, partition) = (&*element.topic, element.partition);
                 if lost && !self.is_halted() {
-                    unsure.extend(inner.suspend(&element.topic, element.partition));
-                } else {
-                    inner.remove(&element.topic, element.partition, true);
+                    unsure.extend(inner.suspend(topic, partition));
+                } else if inner
+                    .part(topic, partition)
+                    .is_some_and(|part| !part.suspended)
+                {
+                    inner.remove(topic, partition, true);
                 }
             }
             inner.reclaim(unsure, Instant::now());

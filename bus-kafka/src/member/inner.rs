@@ -22,6 +22,8 @@ pub(crate) struct Inner {
     pub(crate) parts: HashMap<u64, Part>,
     /// Epochs by topic and partition.
     names: HashMap<String, HashMap<i32, u64>>,
+    /// Which log each topic was that the member has ever had a part of, by its mark.
+    logs: HashMap<String, u32>,
     /// Whose turn it is to hand out.
     turn: VecDeque<u64>,
     resting: BinaryHeap<Resting>,
@@ -38,6 +40,7 @@ impl Default for Inner {
         Self {
             parts: HashMap::new(),
             names: HashMap::new(),
+            logs: HashMap::new(),
             turn: VecDeque::new(),
             resting: BinaryHeap::new(),
             news: VecDeque::new(),
@@ -69,8 +72,14 @@ impl Inner {
             .entry(part.topic.clone())
             .or_default()
             .insert(part.partition, epoch);
+        self.logs.insert(part.topic.clone(), part.incarnation);
         self.turn.push_back(epoch);
         self.parts.insert(epoch, part);
+    }
+
+    /// Whether the member has had a part of the topic when it was another log.
+    pub(crate) fn knew_another(&self, topic: &str, mark: u32) -> bool {
+        self.logs.get(topic).is_some_and(|known| *known != mark)
     }
 
     /// The part of a partition.
@@ -101,6 +110,12 @@ impl Inner {
         self.part(topic, partition)
             .map(Part::suspend)
             .unwrap_or_default()
+    }
+
+    /// The brokers have lost the group; until it is made again, nothing is certain.
+    pub(crate) fn suspend_all(&mut self) {
+        let receipts = self.parts.values_mut().flat_map(Part::suspend).collect();
+        self.reclaim(receipts, Instant::now());
     }
 
     /// The member is told to start none of these, and to settle until then what runs.

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use self::context::{Context, let_go};
 pub(crate) use self::inner::Inner;
 use self::inner::Look;
-pub(crate) use self::shared::{Shared, Stage};
+pub(crate) use self::shared::{Rejoin, Shared, Stage};
 use self::silence::BACKOFF;
 use crate::core::{Anchor, Core};
 use crate::error::{closed, error, from_client};
@@ -102,22 +102,24 @@ fn live(
             // A thread that panicked has nothing to tell.
             let _ = committer.join();
         }
-        let rejoins = std::mem::take(&mut shared.todo().rejoin);
-        let goes_on = rejoins && shared.stage() < Stage::Leaving && !shared.core.life.is_over();
-        if goes_on {
-            let mut inner = shared.lock();
-            inner.lose_all();
-            drop(inner);
-            shared.receiver.notify_one();
-        } else if !shared.core.life.is_over() {
-            release(shared, &consumer);
+        let rejoin = shared.todo().rejoin.take();
+        let is_over = shared.core.life.is_over();
+        let rejoin = rejoin.filter(|_| shared.stage() < Stage::Leaving && !is_over);
+        match rejoin {
+            Some(Rejoin::Reset) => shared.lock().lose_all(),
+            Some(Rejoin::GroupLost) => shared.lock().suspend_all(),
+            None if is_over => {}
+            None => release(shared, &consumer),
         }
+        shared.receiver.notify_one();
         let_go(shared, &consumer);
         let unclosed = close(&shared.core.life, consumer);
-        if unclosed.is_some() || !goes_on {
-            break unclosed;
+        match rejoin {
+            Some(_) if unclosed.is_some() => break unclosed,
+            Some(Rejoin::Reset) => wait_for_reset(shared),
+            Some(Rejoin::GroupLost) => shared.todo().lost_at = Some(Instant::now()),
+            None => break unclosed,
         }
-        wait_for_reset(shared);
     };
     shared.lock().clear();
     shared.advance(Stage::Ended);

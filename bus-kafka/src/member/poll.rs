@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use tokio::time::Instant;
 
-use super::assigning::{finish_assigning, finish_revoking};
+use super::assigning::{finish_assigning, finish_revoking, stop_waiting};
 use super::context::Context;
 use super::doubts::{Doubts, start_recreated};
 use super::partition::{Fetched, Part};
@@ -37,10 +37,12 @@ pub(super) fn run(shared: &Arc<Shared>, consumer: &Arc<BaseConsumer<Context>>) {
     let mut flow = Flow::default();
     let mut doubts = Doubts::new();
     let mut last_commit = Instant::now();
-    while shared.stage() < Stage::Leaving && !shared.core.life.is_over() && !shared.todo().rejoin {
+    let is_wanted = || shared.stage() < Stage::Leaving && !shared.core.life.is_over();
+    while is_wanted() && shared.todo().rejoin.is_none() {
         subscribe(shared, consumer);
         finish_assigning(shared, consumer);
         finish_revoking(shared, consumer);
+        stop_waiting(shared);
         // A topic that proves to be another one is started anew before anything more is taken.
         doubts.settle(shared, consumer);
         start_recreated(shared, consumer, &mut doubts);

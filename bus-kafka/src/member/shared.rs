@@ -26,6 +26,16 @@ pub(crate) enum Stage {
     Ended,
 }
 
+/// Why a member leaves its group and joins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rejoin {
+    /// An operator moves the subscription's positions, which takes a group without members.
+    Reset,
+    /// The brokers do not know the group any more. In the newer protocol librdkafka 2.12 goes on telling them
+    /// that it is a member, for ever.
+    GroupLost,
+}
+
 /// What the polling thread is told by others, and by its own callbacks.
 #[derive(Default)]
 pub(crate) struct Todo {
@@ -38,7 +48,7 @@ pub(crate) struct Todo {
     /// Topics that are other ones by now.
     pub(crate) recreated: Vec<(String, Known)>,
     /// Leave, and join anew.
-    pub(crate) rejoin: bool,
+    pub(crate) rejoin: Option<Rejoin>,
     /// When the group had last shut the member out.
     pub(crate) lost_at: Option<Instant>,
 }

@@ -135,6 +135,9 @@ pub(super) async fn lose_group(
             for member in found.groups().iter().flat_map(GroupInfo::members) {
                 coordinator.evict(&group, member.id()).map_err(failed)?;
             }
+            while let Some(member) = coordinator.newer_member(&group).map_err(failed)? {
+                coordinator.evict_newer(&group, &member).map_err(failed)?;
+            }
             // A member may have come back already.
             if coordinator.delete(&group).map_err(failed)? {
                 return Ok(());
