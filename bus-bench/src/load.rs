@@ -1,6 +1,16 @@
 //! How much work.
 
+use bus::Event;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A message with fields, which takes a codec.
+#[derive(Debug, Serialize, Deserialize, Event)]
+#[event(type = "bench.text", topic = "bench.text")]
+pub(crate) struct Text {
+    pub(crate) number: u64,
+    text: String,
+}
 
 /// How much work, and where.
 #[derive(Clone, Debug)]
@@ -27,6 +37,14 @@ impl Load {
         let mut payload = vec![b'x'; self.bytes.max(8)];
         payload[..8].copy_from_slice(&(number as u64).to_le_bytes());
         payload.into()
+    }
+
+    /// Message `number` with fields; the text is as long as a payload.
+    pub(crate) fn text(&self, number: usize) -> Text {
+        Text {
+            number: number as u64,
+            text: "x".repeat(self.bytes),
+        }
     }
 
     /// The numbers of the messages, in batches of `size`.

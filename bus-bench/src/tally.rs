@@ -28,12 +28,17 @@ impl Tally {
 
     /// Takes a payload that [`Load::payload`](crate::load::Load::payload) made.
     pub(crate) fn take(&mut self, payload: &[u8]) {
-        if self.first.is_none() {
-            self.first = Some(Instant::now());
-        }
         let number = payload
             .first_chunk()
             .map(|first| u64::from_le_bytes(*first));
+        self.note(number);
+    }
+
+    /// Message `number` was received; none: it has none.
+    pub(crate) fn note(&mut self, number: Option<u64>) {
+        if self.first.is_none() {
+            self.first = Some(Instant::now());
+        }
         let place = number.and_then(|number| usize::try_from(number).ok());
         match place.and_then(|place| self.seen.get_mut(place)) {
             Some(seen) if *seen == 0 => {

@@ -22,6 +22,8 @@ pub(crate) enum Work {
     OneByOne,
     /// The same in batches of [`BATCH`].
     Batches,
+    /// The same with a typed event, written and read as JSON: what it costs more is the codec.
+    BatchesOfJson,
     /// Published, received and settled by [`GROUPS`] groups at the same time.
     FanOut,
     /// The same by one group, with a pattern over [`TOPICS`] topics.
@@ -42,7 +44,7 @@ pub(crate) const GROUPS: usize = 4;
 pub(crate) const TOPICS: usize = 10;
 
 impl Work {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::PublishAwaited,
         Self::PublishManyInFlight,
         Self::PublishBatch,
@@ -50,6 +52,7 @@ impl Work {
         Self::ConsumeAckTuned,
         Self::OneByOne,
         Self::Batches,
+        Self::BatchesOfJson,
         Self::FanOut,
         Self::Wildcard,
         Self::RequestReply,
@@ -74,7 +77,7 @@ impl Work {
 
     /// Whether it is done only where a round trip costs nothing.
     pub(crate) fn is_in_process(self) -> bool {
-        matches!(self, Self::OneByOne | Self::Batches)
+        matches!(self, Self::OneByOne | Self::Batches | Self::BatchesOfJson)
     }
 }
 
@@ -88,6 +91,7 @@ impl fmt::Display for Work {
             Self::ConsumeAckTuned => "consume and ack, tuned",
             Self::OneByOne => "publish, receive, ack one by one",
             Self::Batches => "publish, receive, ack in batches of 100",
+            Self::BatchesOfJson => "publish, receive, ack in batches of 100, as JSON",
             Self::FanOut => "publish, consume and ack by 4 groups",
             Self::Wildcard => "publish, consume and ack by a pattern",
             Self::RequestReply => "request and reply (p50)",

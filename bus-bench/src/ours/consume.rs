@@ -4,14 +4,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bus::{BusClient, Raw, Start, Subscription, Topic};
+use bus::{BusClient, Event, Raw, Start, Subscription, Topic};
 use futures_util::future::try_join_all;
 use tokio::sync::Notify;
 
 use super::{message, publish};
-use crate::load::Load;
+use crate::load::{Load, Text};
 use crate::side::Sample;
 use crate::tally::Tally;
+
+/// An event that says which message of a load it is.
+pub(super) trait Numbered: Event {
+    fn count(&self, tally: &mut Tally);
+}
+
+impl Numbered for Raw {
+    fn count(&self, tally: &mut Tally) {
+        tally.take(&self.payload);
+    }
+}
+
+impl Numbered for Text {
+    fn count(&self, tally: &mut Tally) {
+        tally.note(Some(self.number));
+    }
+}
 
 /// What a handler counts into.
 #[derive(Debug)]
@@ -67,36 +84,56 @@ pub(super) async fn join(bus: &BusClient, group: &str, pattern: &str) -> Result<
 }
 
 /// Receives and settles up to `most`.
-pub(super) async fn settle_some(
-    subscription: &mut Subscription<Raw>,
+pub(super) async fn settle_some<E: Numbered>(
+    subscription: &mut Subscription<E>,
     most: usize,
     tally: &mut Tally,
 ) -> Result<usize> {
     let received = subscription.next_batch(most).await.context("it ended")??;
     let count = received.len();
     for one in &received {
-        tally.take(&one.event().payload);
+        one.event().count(tally);
     }
     try_join_all(received.into_iter().map(bus::Received::ack)).await?;
     Ok(count)
 }
 
-/// Publishes `batch`, receives and settles it, again and again.
+/// Publishes `batch` payloads, receives and settles them, again and again.
 pub(super) async fn rounds(bus: &BusClient, load: &Load, batch: usize) -> Result<Sample> {
     let topic = Topic::new(&load.root)?;
-    let mut subscription = join(bus, "bench", &load.root).await?;
+    let subscription = join(bus, "bench", &load.root).await?;
+    let make = |number| message(&topic, load, number);
+    rounds_of(bus, load, batch, subscription, make).await
+}
+
+/// The same with a typed event, by the default codec.
+pub(super) async fn typed(bus: &BusClient, load: &Load, batch: usize) -> Result<Sample> {
+    let subscription = bus
+        .subscribe::<Text>("bench")
+        .start_at(Start::Earliest)
+        .await?;
+    rounds_of(bus, load, batch, subscription, |number| load.text(number)).await
+}
+
+async fn rounds_of<E: Numbered>(
+    bus: &BusClient,
+    load: &Load,
+    batch: usize,
+    mut subscription: Subscription<E>,
+    make: impl Fn(usize) -> E,
+) -> Result<Sample> {
     let mut tally = Tally::new(load.messages);
     let begun = Instant::now();
     for numbers in load.batches(batch) {
         if batch == 1 {
-            bus.publish(&message(&topic, load, numbers.start)).await?;
+            bus.publish(&make(numbers.start)).await?;
             let received = subscription.next().await.context("it ended")??;
-            tally.take(&received.event().payload);
+            received.event().count(&mut tally);
             received.ack().await?;
             continue;
         }
         let mut left = numbers.len();
-        let messages: Vec<_> = numbers.map(|n| message(&topic, load, n)).collect();
+        let messages: Vec<_> = numbers.map(&make).collect();
         for result in bus.publish_batch(&messages).await {
             result?;
         }

@@ -87,6 +87,7 @@ impl Side for Ours {
             Work::ConsumeAckTuned => consume::backlog(bus, load, true).await?,
             Work::OneByOne => consume::rounds(bus, load, 1).await?,
             Work::Batches => consume::rounds(bus, load, BATCH).await?,
+            Work::BatchesOfJson => consume::typed(bus, load, BATCH).await?,
             Work::FanOut => spread::spread(bus, load, 1, GROUPS).await?,
             Work::Wildcard => spread::spread(bus, load, TOPICS, 1).await?,
             Work::RequestReply => question::ask(bus, load).await?,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::load::Load;
+use crate::load::{Load, Text};
 use crate::side::{Calls, Sample, Side};
 use crate::tally::Tally;
 use crate::work::{BATCH, GROUPS, Work};
@@ -17,6 +17,29 @@ pub(crate) struct Broadcast;
 
 /// `tokio::sync::mpsc`: the same, and one receiver only.
 pub(crate) struct Mpsc;
+
+/// How a message is written and read.
+struct Form {
+    write: fn(&Load, usize) -> Result<Bytes>,
+    read: fn(&[u8], &mut Tally) -> Result<()>,
+}
+
+const BYTES: Form = Form {
+    write: |load, number| Ok(load.payload(number)),
+    read: |payload, tally| {
+        tally.take(payload);
+        Ok(())
+    },
+};
+
+const JSON: Form = Form {
+    write: |load, number| Ok(serde_json::to_vec(&load.text(number))?.into()),
+    read: |payload, tally| {
+        let text: Text = serde_json::from_slice(payload)?;
+        tally.note(Some(text.number));
+        Ok(())
+    },
+};
 
 #[async_trait]
 impl Side for Broadcast {
@@ -33,9 +56,10 @@ impl Side for Broadcast {
             Work::PublishAwaited => Some(self.send_each(load)?),
             Work::PublishManyInFlight | Work::PublishBatch => Some(self.send(load)?),
             Work::ConsumeAck | Work::ConsumeAckTuned => Some(self.backlog(load).await?),
-            Work::OneByOne => Some(self.rounds(load, 1, 1).await?),
-            Work::Batches | Work::Wildcard => Some(self.rounds(load, BATCH, 1).await?),
-            Work::FanOut => Some(self.rounds(load, BATCH, GROUPS).await?),
+            Work::OneByOne => Some(self.rounds(load, 1, 1, &BYTES).await?),
+            Work::Batches | Work::Wildcard => Some(self.rounds(load, BATCH, 1, &BYTES).await?),
+            Work::BatchesOfJson => Some(self.rounds(load, BATCH, 1, &JSON).await?),
+            Work::FanOut => Some(self.rounds(load, BATCH, GROUPS, &BYTES).await?),
             Work::RequestReply | Work::DeadLetterPages | Work::Redrive => None,
         })
     }
@@ -74,7 +98,13 @@ impl Broadcast {
     }
 
     /// Sends `batch` messages and receives them by each of `receivers`, again and again.
-    async fn rounds(&self, load: &Load, batch: usize, receivers: usize) -> Result<Sample> {
+    async fn rounds(
+        &self,
+        load: &Load,
+        batch: usize,
+        receivers: usize,
+        form: &Form,
+    ) -> Result<Sample> {
         let (sender, first) = broadcast::channel(batch.next_power_of_two());
         let mut all = vec![(first, Tally::new(load.messages))];
         all.resize_with(receivers, || {
@@ -84,11 +114,11 @@ impl Broadcast {
         for numbers in load.batches(batch) {
             let count = numbers.len();
             for number in numbers {
-                sender.send(load.payload(number))?;
+                sender.send((form.write)(load, number)?)?;
             }
             for (receiver, tally) in &mut all {
                 for _ in 0..count {
-                    tally.take(&receiver.recv().await?);
+                    (form.read)(&receiver.recv().await?, tally)?;
                 }
             }
         }
@@ -112,8 +142,9 @@ impl Side for Mpsc {
             Work::PublishAwaited => Some(self.send_each(load).await?),
             Work::PublishManyInFlight | Work::PublishBatch => Some(self.send(load).await?),
             Work::ConsumeAck | Work::ConsumeAckTuned => Some(self.backlog(load).await?),
-            Work::OneByOne => Some(self.rounds(load, 1).await?),
-            Work::Batches | Work::Wildcard => Some(self.rounds(load, BATCH).await?),
+            Work::OneByOne => Some(self.rounds(load, 1, &BYTES).await?),
+            Work::Batches | Work::Wildcard => Some(self.rounds(load, BATCH, &BYTES).await?),
+            Work::BatchesOfJson => Some(self.rounds(load, BATCH, &JSON).await?),
             Work::RequestReply => Some(self.ask(load).await?),
             Work::FanOut | Work::DeadLetterPages | Work::Redrive => None,
         })
@@ -152,17 +183,17 @@ impl Mpsc {
         Ok(Sample::received(tally.since_first(), [&tally]))
     }
 
-    async fn rounds(&self, load: &Load, batch: usize) -> Result<Sample> {
+    async fn rounds(&self, load: &Load, batch: usize, form: &Form) -> Result<Sample> {
         let (sender, mut receiver) = mpsc::channel(batch);
         let mut tally = Tally::new(load.messages);
         let begun = Instant::now();
         for numbers in load.batches(batch) {
             let count = numbers.len();
             for number in numbers {
-                sender.send(load.payload(number)).await?;
+                sender.send((form.write)(load, number)?).await?;
             }
             for _ in 0..count {
-                tally.take(&receiver.recv().await.context("it ended")?);
+                (form.read)(&receiver.recv().await.context("it ended")?, &mut tally)?;
             }
         }
         Ok(Sample::received(begun.elapsed(), [&tally]))

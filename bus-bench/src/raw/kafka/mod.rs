@@ -137,6 +137,7 @@ impl Side for Kafka {
             Work::Redrive if self.usage == Use::Best => self.redrive(load).await?,
             Work::OneByOne
             | Work::Batches
+            | Work::BatchesOfJson
             | Work::ConsumeAckTuned
             | Work::DeadLetterPages
             | Work::Redrive => return Ok(None),

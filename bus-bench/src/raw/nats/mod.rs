@@ -95,7 +95,11 @@ impl Side for Nats {
                 self.dead_letter_pages(load).await?
             }
             Work::Redrive => self.redrive(load).await?,
-            Work::OneByOne | Work::Batches | Work::RequestReply | Work::DeadLetterPages => {
+            Work::OneByOne
+            | Work::Batches
+            | Work::BatchesOfJson
+            | Work::RequestReply
+            | Work::DeadLetterPages => {
                 return Ok(None);
             }
         }))

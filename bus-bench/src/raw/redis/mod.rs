@@ -112,7 +112,7 @@ impl Side for Redis {
             Work::RequestReply => self.ask(load).await?,
             Work::DeadLetterPages => self.dead_letter_pages(load).await?,
             Work::Redrive => self.redrive(load).await?,
-            Work::OneByOne | Work::Batches => return Ok(None),
+            Work::OneByOne | Work::Batches | Work::BatchesOfJson => return Ok(None),
         }))
     }
 
