@@ -91,7 +91,7 @@ impl fmt::Display for Work {
             Self::ConsumeAckTuned => "consume and ack, tuned",
             Self::OneByOne => "publish, receive, ack one by one",
             Self::Batches => "publish, receive, ack in batches of 100",
-            Self::BatchesOfJson => "publish, receive, ack in batches of 100, as JSON",
+            Self::BatchesOfJson => "publish, receive, ack 100 at a time, as JSON",
             Self::FanOut => "publish, consume and ack by 4 groups",
             Self::Wildcard => "publish, consume and ack by a pattern",
             Self::RequestReply => "request and reply (p50)",
