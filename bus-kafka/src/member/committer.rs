@@ -182,7 +182,8 @@ fn conclude(
     }
     drop(inner);
     shared.receiver.notify_one();
-    if group_lost {
+    // In the older protocol the client library joins anew by itself, and in order.
+    if group_lost && shared.core.config.has_consumer_protocol() {
         shared.todo().rejoin.get_or_insert(Rejoin::GroupLost);
     }
     if ok {
