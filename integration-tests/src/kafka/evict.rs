@@ -14,6 +14,7 @@ const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
 const CONSUMER_GROUP_DESCRIBE: i16 = 69;
 /// The epoch of a heartbeat that says farewell.
 const LEAVING: i32 = -1;
+/// The error of a group that has members.
 const NON_EMPTY_GROUP: i16 = 68;
 
 /// A connection to the broker that coordinates the group.
