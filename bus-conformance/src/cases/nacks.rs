@@ -302,8 +302,7 @@ async fn a4_a_panic_is_a_nack(context: Context) -> Result<(), Violation> {
     comes_again(&context, |token| async move {
         let handler = tokio::spawn(async move {
             let _held = token;
-            // As `panic!` unwinds, without the hook that prints.
-            std::panic::resume_unwind(Box::new("a handler panicked on purpose"));
+            scripted_panic::<()>();
         });
         drop(handler.await);
     })

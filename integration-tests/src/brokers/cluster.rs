@@ -2,14 +2,21 @@
 
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 
 use super::local::{Local, Ports};
 use super::{Broker, Kind, Proxy, Setup, Source, ports};
+
+/// How long servers may take to elect a leader. A server waits 4 to 9 s before it stands for election
+/// (`minElectionTimeout` and `maxElectionTimeout` in `server/raft.go` of NATS), and an election may be in vain.
+const ELECTION: Duration = Duration::from_secs(60);
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// One or more servers that belong together, as local processes, each with a proxy before it.
 #[derive(Debug)]
@@ -84,7 +91,26 @@ impl Cluster {
                 monitor: place.monitor,
             });
         }
-        Ok(Self { kind, nodes })
+        let cluster = Self { kind, nodes };
+        cluster.led().await?;
+        Ok(cluster)
+    }
+
+    /// Waits until all servers know who leads them: a server answers pings before, and nothing else.
+    async fn led(&self) -> Result<()> {
+        if self.kind != Kind::Nats || self.nodes.len() < 2 {
+            return Ok(());
+        }
+        let elected = async {
+            for node in &self.nodes {
+                while !ask(node.monitor, "/jsz").await.is_ok_and(|told| is_led(&told)) {
+                    sleep(BETWEEN).await;
+                }
+            }
+        };
+        timeout(ELECTION, elected)
+            .await
+            .context("the servers of the cluster elected no leader")
     }
 
     /// Which broker it is.
@@ -215,6 +241,12 @@ fn kafka(places: &[Place], index: usize) -> Vec<String> {
         format!("transaction.state.log.replication.factor={copies}"),
         format!("transaction.state.log.min.isr={confirming}"),
     ]
+}
+
+/// Whether a server knows who leads the cluster, by what it told.
+fn is_led(told: &Value) -> bool {
+    let leader = told["meta_cluster"]["leader"].as_str();
+    leader.is_some_and(|leader| !leader.is_empty())
 }
 
 /// The messages and the leader's name of every stream in what a server told.
