@@ -11,7 +11,7 @@ use crate::factory::Control;
 use crate::outcome::{Violation, ensure, ensure_eq};
 use crate::probe::{
     Bounds, Ledger, Note, Pump, Token, ack_all, broadcast, eventually, group, ms, notes, numbers,
-    secs,
+    scripted_panic, secs,
 };
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -19,7 +19,7 @@ mod time;
 mod want;
 
 pub(crate) use bounds::Bounds;
-pub(crate) use crew::{Act, Job, Scripted, job};
+pub(crate) use crew::{Act, Job, Scripted, job, scripted_panic};
 pub(crate) use dead::buried_numbers;
 pub(crate) use diary::{Diary, Pages, Run};
 pub(crate) use gate::Gate;
