@@ -1,8 +1,12 @@
 //! L3 and L6: a broker that is away.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bus_api::{ErrorKind, Notice};
+use futures_util::future::join_all;
+use rand::Rng;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::case::{Case, case};
@@ -21,6 +25,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(l3_acks_during_a_cut_are_not_lost).with(&[Control::Cut]),
         case!(l3_a_cut_of_one_client_concerns_no_other).with(&[Control::Cut]),
         case!(l3_responders_resume_after_a_cut).with(&[Control::Cut]),
+        case!(l3_what_is_asked_over_cuts_is_right_or_an_error).with(&[Control::Cut]),
         case!(l3_everything_resumes_after_a_restart)
             .with(&[Control::Restart])
             .within(secs(90)),
@@ -189,6 +194,62 @@ async fn l3_responders_resume_after_a_cut(context: Context) -> Result<(), Violat
         ensure!(begun.elapsed() < PATIENCE, "no answer after the cut");
     }
     crew.shutdown().await
+}
+
+/// Where a log ends, or how much of it is unsettled, decides over what is removed and where a subscription begins:
+/// "nothing is there" must never stand for "nobody answered".
+async fn l3_what_is_asked_over_cuts_is_right_or_an_error(
+    context: Context,
+) -> Result<(), Violation> {
+    const ROUNDS: usize = 10;
+    /// So that a cut hits one of them on its way.
+    const AT_ONCE: usize = 8;
+    /// Some questions long, on a machine that is idle.
+    const LONGEST: Duration = ms(20);
+    let (client, other) = (context.client().await?, context.client().await?);
+    let mut inbox = other.join(group("g", "l.>").attempts(1)).await?;
+    for note in notes("l.a", 0..5) {
+        other.publish(&note).await?;
+    }
+    for token in inbox.hold(5).await? {
+        token.nack().await?;
+    }
+    other.until_buried("g", 5).await?;
+    inbox.leave().await?;
+    for note in notes("l.a", 5..20) {
+        other.publish(&note).await?;
+    }
+    let mut random = context.random();
+    let want = group("g", "l.>");
+    for round in 0..ROUNDS {
+        let over = Cell::new(false);
+        let cut = async {
+            sleep(random.random_range(ms(1)..LONGEST)).await;
+            client.connection.disturb.cut().await;
+            sleep(ms(20)).await;
+            client.connection.disturb.heal().await;
+            over.set(true);
+        };
+        // Until the next answer, so that the next cut comes into a question, too.
+        let asking = async {
+            let mut answered = false;
+            while !(over.get() && answered) {
+                let infos = join_all((0..AT_ONCE).map(|_| client.info(&want)));
+                let counts = join_all((0..AT_ONCE).map(|_| client.buried_count("g")));
+                let (infos, counts) = tokio::join!(infos, counts);
+                answered = infos.iter().all(Result::is_ok) && counts.iter().all(Result::is_ok);
+                for info in infos.into_iter().flatten() {
+                    ensure_eq!(info.lag, 15, "unsettled messages in round {round}");
+                }
+                for count in counts.into_iter().flatten() {
+                    ensure_eq!(count, 5, "dead letters in round {round}");
+                }
+            }
+            Ok(())
+        };
+        tokio::join!(asking, cut).0?;
+    }
+    Ok(())
 }
 
 async fn l3_everything_resumes_after_a_restart(context: Context) -> Result<(), Violation> {

@@ -160,6 +160,10 @@ pub(crate) fn describe_groups<C: ClientContext>(
     }
 }
 
+/// What an offset is left at when its leader could not be asked: the client library (2.12) merges the answers of
+/// several brokers and passes by one that failed, without an error (`rd_kafka_ListOffsets_response_merge`).
+const UNANSWERED: i64 = native::RD_KAFKA_OFFSET_INVALID as i64;
+
 /// One offset of each partition, in any order; a partition that is not there is left out.
 pub(crate) fn list_offsets<C: ClientContext>(
     client: &Client<C>,
@@ -191,7 +195,14 @@ pub(crate) fn list_offsets<C: ClientContext>(
         for index in 0..count {
             let info = native::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(index));
             let element = read_element(&*info);
-            match (*info).err {
+            let code = if element.offset == UNANSWERED
+                && (*info).err == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+            {
+                Code::RD_KAFKA_RESP_ERR__TRANSPORT
+            } else {
+                (*info).err
+            };
+            match code {
                 Code::RD_KAFKA_RESP_ERR_NO_ERROR => found.push(element),
                 Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
                 | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID => {}
@@ -208,11 +219,12 @@ pub(crate) fn list_offsets<C: ClientContext>(
     }
 }
 
-/// Whether another broker leads a partition by now, or the same one once more.
+/// Whether another broker may lead a partition by now, or the same one once more.
 fn is_about_the_leader(code: Code) -> bool {
     matches!(
         code,
-        Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION
+        Code::RD_KAFKA_RESP_ERR__TRANSPORT
+            | Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION
             | Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
             | Code::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH
             | Code::RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH

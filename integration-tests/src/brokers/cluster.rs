@@ -103,7 +103,10 @@ impl Cluster {
         }
         let elected = async {
             for node in &self.nodes {
-                while !ask(node.monitor, "/jsz").await.is_ok_and(|told| is_led(&told)) {
+                while !ask(node.monitor, "/jsz")
+                    .await
+                    .is_ok_and(|told| is_led(&told))
+                {
                     sleep(BETWEEN).await;
                 }
             }
