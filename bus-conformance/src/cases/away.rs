@@ -244,6 +244,7 @@ async fn l3_what_is_asked_over_cuts_is_right_or_an_error(
                 for count in counts.into_iter().flatten() {
                     ensure_eq!(count, 5, "dead letters in round {round}");
                 }
+                sleep(ms(1)).await;
             }
             Ok(())
         };

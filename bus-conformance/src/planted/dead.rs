@@ -56,6 +56,11 @@ pub(crate) fn plants() -> Vec<Plant> {
         ),
         plant!(CountIsCapped, "counts to ten", "r6_the_count_is_exact"),
         plant!(
+            CountsNobodyAsNothing,
+            "counts no dead letters where nobody answers",
+            "l3_what_is_asked_over_cuts_is_right_or_an_error"
+        ),
+        plant!(
             RemovesAll,
             "purges everything for one id",
             "r6_purging_one_keeps_the_others"
@@ -241,6 +246,16 @@ struct CountIsCapped;
 impl Bug for CountIsCapped {
     async fn count(&self, store: &dyn DeadLetterStore, group: &Group) -> Result<u64> {
         store.count(group).await.map(|honest| honest.min(10))
+    }
+}
+
+#[derive(Debug, Default)]
+struct CountsNobodyAsNothing;
+
+#[async_trait]
+impl Bug for CountsNobodyAsNothing {
+    async fn count(&self, store: &dyn DeadLetterStore, group: &Group) -> Result<u64> {
+        store.count(group).await.or(Ok(0))
     }
 }
 
