@@ -58,6 +58,15 @@ impl Kind {
         }
     }
 
+    /// What a run adds to the options of the URL, each after a `&`: what `BUS_TEST_KAFKA_OPTIONS` says for Kafka, such
+    /// as `kafka.group.protocol=consumer`.
+    #[must_use]
+    pub fn more_options(self) -> String {
+        let said = (self == Self::Kafka).then(|| std::env::var("BUS_TEST_KAFKA_OPTIONS"));
+        said.and_then(Result::ok)
+            .map_or_else(String::new, |options| format!("&{options}"))
+    }
+
     /// The URL of one that listens at this address, `host:port`.
     #[must_use]
     pub fn url(self, address: &str) -> String {

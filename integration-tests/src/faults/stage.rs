@@ -74,7 +74,8 @@ impl Stage {
     fn with_options(&self, url: &str, namespace: &str) -> String {
         // What is settled need not pile up over the rounds; a machine that is busy connects slowly.
         let common = "retention=settled&connect_timeout=30s";
-        format!("{url}?namespace={namespace}&{common}{}", self.options)
+        let more = self.cluster.kind().more_options();
+        format!("{url}?namespace={namespace}&{common}{}{more}", self.options)
     }
 
     /// The server that it hurts most to lose, else any.

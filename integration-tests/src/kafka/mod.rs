@@ -23,8 +23,6 @@ use crate::brokers::{Kind, Proxy, Setup};
 use crate::shared_broker::{SharedBroker, connecting, failed};
 use crate::wire::Wire;
 
-/// Options of the URL for a run of the suite, such as `kafka.group.protocol=consumer`.
-const OPTIONS: &str = "BUS_TEST_KAFKA_OPTIONS";
 /// How long nobody holds a connection of a namespace before its case is taken to be over.
 const IDLE: Duration = Duration::from_secs(8);
 /// How long the test's own clients wait.
@@ -162,7 +160,7 @@ impl Factory for KafkaFactory {
     async fn connect(&self, namespace: &Namespace, options: &[(&str, &str)]) -> Result<Connection> {
         let proxy = self.way().await?;
         self.forget_what_is_over();
-        let more = std::env::var(OPTIONS).map_or_else(|_| String::new(), |more| format!("&{more}"));
+        let more = Kind::Kafka.more_options();
         let url = format!("kafka://{}?partitions=2{more}", proxy.address());
         let (url, settings) = connecting(&url, namespace, options)?;
         let bus = KafkaBus::open(Config::from_url(url, settings)?).await?;
