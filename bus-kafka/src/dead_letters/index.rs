@@ -78,26 +78,30 @@ impl Index {
         }
         self.go_to(from)?;
         let until = Instant::now() + patience;
+        let mut ended = false;
         loop {
             match self.consumer.poll(STEP) {
                 Some(Ok(record)) => {
+                    ended = false;
                     let offset = record.offset();
                     let goes_on = take(&record)?;
                     if !goes_on || offset + 1 >= end {
                         return Ok(());
                     }
                 }
-                // The last records may have been compacted away.
-                Some(Err(KafkaError::PartitionEOF(_))) => {
-                    let known = sys::known_end(&*self.consumer, &self.topic, 0);
-                    if known.is_some_and(|known| known >= end) {
-                        return Ok(());
-                    }
-                }
+                // Where a new leader was when it was asked; it may know of more by now.
+                Some(Err(KafkaError::PartitionEOF(_))) => ended = true,
                 Some(Err(native)) => {
                     let failed = from_client(&native);
                     if is_final(&failed) {
                         return Err(failed);
+                    }
+                }
+                // The last records may have been compacted away.
+                None if ended => {
+                    let known = sys::known_end(&*self.consumer, &self.topic, 0);
+                    if known.is_some_and(|known| known >= end) {
+                        return Ok(());
                     }
                 }
                 None => {}

@@ -241,10 +241,7 @@ fn committed(
             asked.add_partition(topic, *partition);
         }
     }
-    let committed = consumer
-        .committed_offsets(asked, QUESTION)
-        .map_err(|native| from_client(&native))?;
-    Ok(sys::elements(&committed))
+    sys::committed(consumer, asked, QUESTION)
 }
 
 fn add(

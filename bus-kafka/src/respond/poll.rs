@@ -201,14 +201,12 @@ fn start(
     let mut list = TopicPartitionList::new();
     let mut positions = Vec::new();
     if partitions.count() > 0 {
-        let committed = consumer
-            .committed_offsets(partitions.clone(), QUESTION)
-            .map_err(|native| from_client(&native))?;
+        let committed = sys::committed(consumer, partitions.clone(), QUESTION)?;
         let asked = sys::elements(partitions)
             .into_iter()
             .map(|element| (element.topic, element.partition, When::Latest));
         let ends = sys::list_offsets(shared.core.client(), asked, QUESTION)?;
-        for element in sys::elements(&committed) {
+        for element in committed {
             let end = ends
                 .iter()
                 .find(|end| end.partition == element.partition)

@@ -29,7 +29,7 @@ pub(crate) use self::admin::{
 };
 pub(crate) use self::aside::Aside;
 pub(crate) use self::events::serve;
-use crate::error::{from_code, senseless};
+use crate::error::{from_client, from_code, from_number, senseless};
 
 /// A committed offset with its metadata, or an offset to be committed.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +78,24 @@ pub(crate) fn may_be_stored(message: &BorrowedMessage<'_>) -> bool {
     // SAFETY: the message is alive.
     let status = unsafe { native::rd_kafka_message_status(message.ptr()) };
     status != native::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED
+}
+
+/// What the consumer's group has committed of these partitions.
+pub(crate) fn committed<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: TopicPartitionList,
+    patience: Duration,
+) -> Result<Vec<Element>> {
+    let found = consumer
+        .committed_offsets(partitions, patience)
+        .map_err(|native| from_client(&native))?;
+    let found = elements(&found);
+    // An error of one partition is none of the whole, and leaves it without an offset: as if nothing had been
+    // committed.
+    match found.iter().find(|element| element.error != 0) {
+        Some(failed) => Err(from_number(failed.error).with("topic", &failed.topic)),
+        None => Ok(found),
+    }
 }
 
 /// The elements of a list.
