@@ -33,10 +33,20 @@ impl Client {
         group: &str,
         count: usize,
     ) -> Result<Vec<DeadLetter>, Violation> {
-        eventually(format!("{count} dead letters of {group}"), async || {
-            Ok(self.buried_count(group).await? >= count as u64)
-        })
-        .await?;
+        let mut counted = 0;
+        let counting = eventually(format!("{count} dead letters of {group}"), async || {
+            counted = self.buried_count(group).await?;
+            Ok(counted >= count as u64)
+        });
+        if let Err(violation) = counting.await {
+            let left: Vec<String> = self
+                .list()
+                .await?
+                .iter()
+                .map(|info| format!("{}: lag {}, pending {}", info.id, info.lag, info.pending))
+                .collect();
+            return Err(violation.because(format_args!("{counted} are counted, {left:?}")));
+        }
         let entries = self.buried(group).await?;
         ensure_eq!(entries.len(), count, "dead letters of {group}");
         ensure_eq!(
