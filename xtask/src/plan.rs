@@ -1,7 +1,7 @@
 //! What `cargo xtask test` does, in order.
 
 /// The transports whose adapter is in the workspace, each a test target of `integration-tests`.
-const TRANSPORTS: &[&str] = &["memory", "redis", "nats"];
+const TRANSPORTS: &[&str] = &["memory", "redis", "nats", "kafka"];
 
 /// Test targets of what a transport has beside the contract: security, faults of its own.
 const OWN_TESTS: &[(&str, &[&str])] = &[
@@ -110,6 +110,11 @@ pub fn steps() -> Vec<Step> {
         ),
     ];
     steps.extend(TRANSPORTS.iter().map(conformance));
+    steps.push(Step {
+        name: "conformance on kafka, newer group protocol".to_owned(),
+        environment: &[("BUS_TEST_KAFKA_OPTIONS", "kafka.group.protocol=consumer")],
+        ..conformance(&"kafka")
+    });
     steps.extend(OWN_TESTS.iter().map(|(transport, targets)| {
         let targets: String = targets
             .iter()
