@@ -25,7 +25,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(l3_acks_during_a_cut_are_not_lost).with(&[Control::Cut]),
         case!(l3_a_cut_of_one_client_concerns_no_other).with(&[Control::Cut]),
         case!(l3_responders_resume_after_a_cut).with(&[Control::Cut]),
-        case!(l3_what_is_asked_over_cuts_is_right_or_an_error).with(&[Control::Cut]),
+        case!(l3_what_is_asked_over_cuts_is_right_or_an_error)
+            .with(&[Control::Cut])
+            .within(secs(90)),
         case!(l3_everything_resumes_after_a_restart)
             .with(&[Control::Restart])
             .within(secs(90)),
