@@ -1,6 +1,6 @@
 //! What a case asks about dead letters again and again.
 
-use bus_api::{DeadEntry, DeadLetter, Filter};
+use bus_api::{DeadEntry, DeadLetter, Filter, SubscriptionInfo};
 
 use crate::context::Client;
 use crate::outcome::{Violation, ensure_eq};
@@ -39,12 +39,11 @@ impl Client {
             Ok(counted >= count as u64)
         });
         if let Err(violation) = counting.await {
-            let left: Vec<String> = self
-                .list()
-                .await?
-                .iter()
-                .map(|info| format!("{}: lag {}, pending {}", info.id, info.lag, info.pending))
-                .collect();
+            let lag = |info: &SubscriptionInfo| {
+                format!("{}: lag {}, pending {}", info.id, info.lag, info.pending)
+            };
+            let left = self.list().await;
+            let left = left.map(|infos| infos.iter().map(lag).collect::<Vec<_>>());
             return Err(violation.because(format_args!("{counted} are counted, {left:?}")));
         }
         let entries = self.buried(group).await?;

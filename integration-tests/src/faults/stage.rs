@@ -34,7 +34,7 @@ impl Stage {
         };
         let url = stage.url("gathering");
         let gathered = async {
-            // Until they have elected who leads, nothing can be created.
+            // Until enough of them have joined, nothing can be created with copies on several.
             while let Err(error) = bus::connect(url.as_str()).await {
                 if !error.is_retryable() {
                     return Err(error);
