@@ -21,19 +21,15 @@ use tokio::time::Instant;
 use crate::core::{Anchor, Core};
 use crate::ending::Ending;
 use crate::error::{closed, from_client, is_final};
+use crate::flow::Flow;
 use crate::interest::Follower;
 use crate::link::Link;
-use crate::rebalance::Flow;
 use crate::thread;
 use crate::topics::Known;
 use crate::wire;
 
 /// How long the thread waits for a message before it looks for other work.
 const STEP: Duration = Duration::from_millis(20);
-/// Messages that wait before fetching pauses, at least.
-const MOST_WAITING: usize = 2_000;
-/// Bytes that wait before fetching pauses.
-const MOST_BYTES: usize = 8 << 20;
 
 /// A partition that is read.
 struct Reading {
@@ -209,15 +205,18 @@ fn consumer(core: &Core) -> Result<BaseConsumer<Link>> {
 }
 
 fn run(shared: &Shared, consumer: &BaseConsumer<Link>) {
-    let mut flow = Flow::default();
+    let mut flow = match Flow::new(consumer, shared.max_in_flight) {
+        Ok(flow) => flow,
+        Err(failed) => return shared.fail(failed),
+    };
     while !shared.is_over() {
-        begin(shared, consumer);
-        control_flow(shared, consumer, &mut flow);
+        begin(shared, consumer, &flow);
+        control_flow(shared, &mut flow);
         poll(shared, consumer);
     }
 }
 
-fn begin(shared: &Shared, consumer: &BaseConsumer<Link>) {
+fn begin(shared: &Shared, consumer: &BaseConsumer<Link>, flow: &Flow<'_>) {
     let begin = std::mem::take(&mut shared.lock().begin);
     if begin.is_empty() {
         return;
@@ -228,8 +227,10 @@ fn begin(shared: &Shared, consumer: &BaseConsumer<Link>) {
         if assigned.find_partition(topic, *partition).is_some() {
             old.add_partition(topic, *partition);
         }
-        if let Err(native) = new.add_partition_offset(topic, *partition, Offset::Offset(*from)) {
-            shared.fail(from_client(&native));
+        let added = new.add_partition_offset(topic, *partition, Offset::Offset(*from));
+        let added = added.map_err(|native| from_client(&native));
+        if let Err(failed) = added.and_then(|()| flow.add(topic, *partition)) {
+            shared.fail(failed);
         }
     }
     let removed = if old.count() > 0 {
@@ -243,15 +244,12 @@ fn begin(shared: &Shared, consumer: &BaseConsumer<Link>) {
     }
 }
 
-fn control_flow(shared: &Shared, consumer: &BaseConsumer<Link>, flow: &mut Flow) {
+fn control_flow(shared: &Shared, flow: &mut Flow<'_>) {
     let (waiting, bytes) = {
         let inner = shared.lock();
         (inner.buffer.len(), inner.bytes)
     };
-    let most = MOST_WAITING.max(shared.max_in_flight * 2);
-    let full = waiting >= most || bytes >= MOST_BYTES;
-    let low = waiting < most / 2 && bytes < MOST_BYTES / 2;
-    flow.control(consumer, full, low);
+    flow.control(waiting, bytes);
 }
 
 fn poll(shared: &Shared, consumer: &BaseConsumer<Link>) {

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::coordinators::Coordinators;
 use crate::dead_letters::DeadLetters;
 use crate::error::{closed, error, from_client, is_final};
+use crate::flow;
 use crate::interest::Followers;
 use crate::limits::Limits;
 use crate::link::Link;
@@ -107,9 +108,8 @@ impl Core {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
             .set("isolation.level", "read_committed")
-            .set("topic.metadata.refresh.interval.ms", "5000")
-            .set("fetch.queue.backoff.ms", "10")
-            .set("queued.max.messages.kbytes", "8192");
+            .set("topic.metadata.refresh.interval.ms", "5000");
+        flow::bound(&mut client);
         client
     }
 

@@ -13,6 +13,7 @@ mod dead_letters;
 mod depth;
 mod ending;
 mod error;
+mod flow;
 mod gather;
 mod health;
 mod interest;

@@ -15,6 +15,7 @@ use super::partition::{Part, Sent};
 use super::poll::QUESTION;
 use super::shared::{Shared, Stage};
 use crate::error::{from_client, from_number, is_final, no_answer};
+use crate::flow::Flow;
 use crate::rebalance::{self, unassign};
 use crate::sys::{self, Commit, Element};
 use crate::topics::incarnation;
@@ -25,7 +26,7 @@ const OTHERS: Duration = Duration::from_secs(2);
 const UNHEARD: Duration = Duration::from_secs(5);
 
 /// Reads what is committed of new partitions, and lets them fetch from there.
-pub(super) fn finish_assigning(shared: &Shared, consumer: &BaseConsumer<Context>) {
+pub(super) fn finish_assigning(shared: &Shared, consumer: &BaseConsumer<Context>, flow: &Flow<'_>) {
     let mut assigned = std::mem::take(&mut shared.todo().assigned).into_iter();
     while let Some(partitions) = assigned.next() {
         // At once: reading what is committed may take long, and others handle the rest meanwhile.
@@ -33,7 +34,7 @@ pub(super) fn finish_assigning(shared: &Shared, consumer: &BaseConsumer<Context>
             |topic: &str, partition| partitions.find_partition(topic, partition).is_some();
         shared.lock().lose_suspended(is_kept);
         shared.receiver.notify_one();
-        match assign(shared, consumer, &partitions) {
+        match assign(shared, consumer, flow, &partitions) {
             Ok(()) => shared.advance(Stage::Joined),
             Err(failed) if is_final(&failed) => {
                 shared.fail(failed);
@@ -66,6 +67,7 @@ pub(super) fn stop_waiting(shared: &Shared) {
 fn assign(
     shared: &Shared,
     consumer: &BaseConsumer<Context>,
+    flow: &Flow<'_>,
     partitions: &TopicPartitionList,
 ) -> bus_api::Result<()> {
     let core = &shared.core;
@@ -116,6 +118,7 @@ fn assign(
             _ => Offset::Beginning,
         };
         add(&mut start, &element.topic, element.partition, from)?;
+        flow.add(&element.topic, element.partition)?;
     }
     rebalance::assign(consumer, &start).map_err(|native| from_client(&native))?;
     let mut inner = shared.lock();

@@ -29,7 +29,7 @@ use self::silence::BACKOFF;
 use crate::core::{Anchor, Core};
 use crate::error::{closed, error, from_client};
 use crate::registry::millis;
-use crate::thread;
+use crate::{flow, thread};
 
 /// How often a member that waits for a reset looks for its end.
 const STEP: Duration = Duration::from_millis(50);
@@ -58,11 +58,10 @@ fn consumer(shared: &Arc<Shared>) -> Result<Arc<BaseConsumer<Context>>> {
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
         .set("topic.metadata.refresh.interval.ms", "5000")
-        .set("fetch.queue.backoff.ms", "10")
         // A partition that is added waits for the fetch that is under way.
         .set("fetch.wait.max.ms", "100")
-        .set("fetch.error.backoff.ms", BACKOFF.as_millis().to_string())
-        .set("queued.max.messages.kbytes", "8192");
+        .set("fetch.error.backoff.ms", BACKOFF.as_millis().to_string());
+    flow::bound(&mut client);
     config.in_group(&mut client, shared.session);
     config.finish(&mut client);
     let context = Context::new(shared);

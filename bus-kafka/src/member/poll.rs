@@ -1,4 +1,4 @@
-//! The thread that polls: fetching, rebalancing, pausing. Nothing that takes long happens here, so that the
+//! The thread that polls: fetching, rebalancing, holding back. Nothing that takes long happens here, so that the
 //! group never takes the member for dead because its handlers are slow.
 
 use std::sync::Arc;
@@ -16,17 +16,13 @@ use super::doubts::{Doubts, start_recreated};
 use super::partition::{Fetched, Part};
 use super::shared::{Shared, Stage};
 use crate::error::{from_client, is_final};
-use crate::rebalance::Flow;
+use crate::flow::Flow;
 use crate::wire;
 
 /// How long the thread waits for a message before it looks for other work.
 const STEP: Duration = Duration::from_millis(20);
 /// Messages taken under one lock.
 const BATCH: usize = 500;
-/// Messages that wait before fetching pauses, at least.
-const MOST_WAITING: usize = 2_000;
-/// Bytes that wait before fetching pauses.
-const MOST_BYTES: usize = 8 << 20;
 /// How late the brokers learn of messages that were handed out, or passed by, without anything being settled.
 const PROGRESS: Duration = Duration::from_millis(100);
 /// How long a question about committed offsets may take on this thread.
@@ -34,19 +30,22 @@ pub(super) const QUESTION: Duration = Duration::from_secs(5);
 
 /// Polls until the member leaves, has to join anew, or the connection ends.
 pub(super) fn run(shared: &Arc<Shared>, consumer: &Arc<BaseConsumer<Context>>) {
-    let mut flow = Flow::default();
+    let mut flow = match Flow::new(consumer, shared.max_in_flight) {
+        Ok(flow) => flow,
+        Err(failed) => return shared.fail(failed),
+    };
     let mut doubts = Doubts::new();
     let mut last_commit = Instant::now();
     let is_wanted = || shared.stage() < Stage::Leaving && !shared.core.life.is_over();
     while is_wanted() && shared.todo().rejoin.is_none() {
         subscribe(shared, consumer);
-        finish_assigning(shared, consumer);
+        finish_assigning(shared, consumer, &flow);
         finish_revoking(shared, consumer);
         stop_waiting(shared);
         // A topic that proves to be another one is started anew before anything more is taken.
         doubts.settle(shared, consumer);
         start_recreated(shared, consumer, &mut doubts);
-        control_flow(shared, consumer, &mut flow);
+        control_flow(shared, &mut flow);
         if last_commit.elapsed() > PROGRESS {
             last_commit = Instant::now();
             note_progress(shared);
@@ -78,16 +77,13 @@ fn subscribe(shared: &Shared, consumer: &BaseConsumer<Context>) {
     }
 }
 
-/// Pauses fetching while enough waits.
-fn control_flow(shared: &Shared, consumer: &BaseConsumer<Context>, flow: &mut Flow) {
+/// Takes no more while enough waits.
+fn control_flow(shared: &Shared, flow: &mut Flow<'_>) {
     let (waiting, bytes) = {
         let inner = shared.lock();
         (inner.waiting(), inner.buffered())
     };
-    let most = MOST_WAITING.max(shared.max_in_flight * 2);
-    let full = waiting >= most || bytes >= MOST_BYTES;
-    let low = waiting < most / 2 && bytes < MOST_BYTES / 2;
-    flow.control(consumer, full, low);
+    flow.control(waiting, bytes);
 }
 
 fn poll(shared: &Shared, consumer: &BaseConsumer<Context>, doubts: &mut Doubts) {

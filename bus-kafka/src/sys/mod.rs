@@ -11,6 +11,7 @@
 mod admin;
 mod aside;
 mod events;
+mod gate;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
@@ -29,6 +30,7 @@ pub(crate) use self::admin::{
 };
 pub(crate) use self::aside::Aside;
 pub(crate) use self::events::serve;
+pub(crate) use self::gate::Gate;
 use crate::error::{from_client, from_code, from_number, senseless};
 
 /// A committed offset with its metadata, or an offset to be committed.
