@@ -292,9 +292,9 @@ fn part(
     if is_another {
         statement = Statement::plain(mark, 0);
     }
-    let width = shared.max_in_flight / partitions.max(1);
+    let window = shared.max_in_flight / partitions.max(1);
     let (topic, partition) = (committed.topic.clone(), committed.partition);
-    let mut part = Part::new(topic, partition, root, log, 0, statement, width);
+    let mut part = Part::new(topic, partition, root, log, 0, statement, window);
     part.note_sent(Sent {
         offset: committed.offset,
         metadata: committed.metadata.clone(),

@@ -14,7 +14,7 @@ use super::shared::{Rejoin, Shared};
 use crate::error::{code_of, from_number, is_final};
 use crate::sys::{Commit, Element};
 
-/// The least time between two commits: what gathers acks.
+/// The least time between two commits while handlers run: what gathers acks.
 const SPACING: Duration = Duration::from_millis(5);
 /// The least time after a commit that failed.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
@@ -29,21 +29,36 @@ struct Piece {
     snapshot: Snapshot,
 }
 
+/// When the next commit may be sent.
+enum Next {
+    At(Instant),
+    /// Then, or once nothing is left to be gathered: no handler has anything.
+    Gathers(Instant),
+}
+
 /// Runs until the member leaves.
 pub(super) fn run(shared: &Shared, consumer: &Arc<BaseConsumer<Context>>) {
+    let mut next = Next::At(Instant::now());
     while !consumer.context().is_halted() && !shared.core.life.is_over() {
         {
             let mut inner = shared.lock();
             inner.seek_proof(shared.session);
-            if !inner.is_dirty() {
-                drop(shared.wait_for_work(inner, STEP));
+            let waits = match next {
+                _ if !inner.is_dirty() => STEP,
+                Next::Gathers(_) if inner.is_idle() => Duration::ZERO,
+                Next::At(at) | Next::Gathers(at) => at.saturating_duration_since(Instant::now()),
+            };
+            if !waits.is_zero() {
+                drop(shared.wait_for_work(inner, waits));
                 continue;
             }
         }
         let began = Instant::now();
-        let ok = commit(shared, consumer, false);
-        let spacing = if ok { SPACING } else { AFTER_FAILURE };
-        std::thread::sleep(spacing.saturating_sub(began.elapsed()));
+        next = if commit(shared, consumer, false) {
+            Next::Gathers(began + SPACING)
+        } else {
+            Next::At(began + AFTER_FAILURE)
+        };
     }
 }
 

@@ -137,7 +137,7 @@ pub(super) fn start_recreated(
             let log = shared.core.log_name(&topic, partition, known.id);
             let statement = Statement::plain(mark, 0);
             let epoch = inner.epoch();
-            let (name, width) = (topic.clone(), shared.max_in_flight);
+            let (name, window) = (topic.clone(), shared.max_in_flight);
             let mut part = Part::new(
                 name,
                 partition,
@@ -145,7 +145,7 @@ pub(super) fn start_recreated(
                 Arc::clone(&log),
                 epoch,
                 statement,
-                width,
+                window,
             );
             // What the broker kept of the old log must not count for the new one.
             part.touch();

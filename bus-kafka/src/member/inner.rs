@@ -297,6 +297,11 @@ impl Inner {
         self.parts.values().any(Part::wants_commit)
     }
 
+    /// Whether no handler has anything.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.parts.values().all(|part| part.out == 0)
+    }
+
     /// Bytes that wait to be handed out for the first time.
     pub(crate) fn buffered(&self) -> usize {
         self.parts.values().map(|part| part.bytes).sum()

@@ -83,10 +83,8 @@ impl Part {
         }
         let granted = if release {
             next
-        } else if self.granted < next + self.width / 2 {
-            next + self.width
         } else {
-            self.granted
+            self.granted.max(next + self.width)
         };
         let statement = Statement {
             incarnation: self.incarnation,

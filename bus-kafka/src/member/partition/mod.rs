@@ -72,6 +72,7 @@ pub(crate) struct Part {
     suspect_end: i64,
     /// Up to here messages may be handed out.
     granted: i64,
+    /// How many a commit allows to hand out ahead of it.
     width: i64,
     /// What the broker knows.
     committed: Statement,
@@ -112,6 +113,7 @@ pub(crate) enum Fetched {
 }
 
 impl Part {
+    /// One of which `window` messages may be handed out at the same time, as its share of the member's.
     pub(crate) fn new(
         topic: String,
         partition: i32,
@@ -119,9 +121,10 @@ impl Part {
         log: Arc<str>,
         epoch: u64,
         statement: Statement,
-        width: usize,
+        window: usize,
     ) -> Self {
-        let width = i64::try_from(width).unwrap_or(MOST_GRANT);
+        // Twice its window, so that a commit of acks grants the next window with it.
+        let width = i64::try_from(window.saturating_mul(2)).unwrap_or(MOST_GRANT);
         Self {
             topic,
             partition,
