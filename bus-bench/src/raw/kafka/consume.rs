@@ -18,17 +18,12 @@ impl Kafka {
         config
             .set("group.id", group)
             .set("auto.offset.reset", "earliest");
-        match self.usage {
-            Use::Best => {
-                config
-                    .set("enable.auto.commit", "true")
-                    .set("auto.commit.interval.ms", "5000")
-                    .set("partition.assignment.strategy", "cooperative-sticky")
-                    .set("fetch.queue.backoff.ms", "10");
-            }
-            Use::Plain => {
-                config.set("enable.auto.commit", "false");
-            }
+        if self.usage == Use::Best {
+            config
+                .set("enable.auto.commit", "true")
+                .set("auto.commit.interval.ms", "5000")
+                .set("partition.assignment.strategy", "cooperative-sticky")
+                .set("fetch.queue.backoff.ms", "10");
         }
         if tuned {
             config
@@ -73,9 +68,6 @@ impl Kafka {
         while !tally.is_complete() {
             let message = consumer.recv().await?;
             tally.take(message.payload().unwrap_or_default());
-            if self.usage == Use::Plain {
-                consumer.commit_message(&message, CommitMode::Async)?;
-            }
         }
         if self.usage == Use::Best {
             consumer.commit_consumer_state(CommitMode::Sync)?;

@@ -115,8 +115,8 @@ impl Side for Kafka {
                  letters"
             }
             Use::Plain => {
-                "publishes confirmed by all replicas, linger 5 ms, 1,000 in flight; a commit for each record, \
-                 NOT awaited; acks in order only; no attempts, dead letters"
+                "publishes confirmed by all replicas, linger 5 ms, 1,000 in flight; positions of what was handed out \
+                 committed every 5 s, handled or not; acks in order only; no attempts, dead letters"
             }
         }
     }
