@@ -1,5 +1,6 @@
 //! O3: how much is outstanding.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,12 +11,14 @@ use crate::case::{Case, case};
 use crate::context::Context;
 use crate::outcome::{Violation, ensure, ensure_eq};
 use crate::planted::Bug;
-use crate::probe::{Ledger, Note, PATIENCE, QUIET, ack_all, group, notes, within};
+use crate::probe::{Handed, Ledger, Note, PATIENCE, Pump, QUIET, ack_all, group, notes, within};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case!(o3_no_more_than_max_in_flight_are_outstanding),
         case!(o3_a_stalled_handler_stops_fetching),
+        case!(o3_what_waits_behind_a_stalled_member_comes_once_and_in_order)
+            .within(crate::probe::secs(90)),
         case!(o3_the_permit_is_free_when_settling_is_requested),
         case!(o3_unconfirmed_settles_are_bounded).within(crate::probe::secs(90)),
     ]
@@ -82,6 +85,62 @@ async fn o3_a_stalled_handler_stops_fetching(context: Context) -> Result<(), Vio
     inbox.quiet().await?;
     let twice = ledger.read(|books| books.delivered().values().filter(|n| **n > 1).count());
     ensure_eq!(twice, 0, "duplicates");
+    Ok(())
+}
+
+/// What an adapter has read ahead, and holds back while its member is stalled, is neither lost nor passed by nor handed out twice
+/// when it goes on; neither of what goes to a member that joins meanwhile.
+async fn o3_what_waits_behind_a_stalled_member_comes_once_and_in_order(
+    context: Context,
+) -> Result<(), Violation> {
+    /// More than any adapter keeps in its process.
+    const LONG: u64 = 8_000;
+    const KEYS: u64 = 16;
+    let (first, second) = (context.client().await?, context.client().await?);
+    let want = group("g", "a.b").per_key().in_flight(64);
+    let batch: Vec<Note> = (0..LONG)
+        .map(|number| Note::keyed("a.b", &format!("k{}", number % KEYS), number))
+        .collect();
+    for part in batch.chunks(1_000) {
+        for confirmed in first.publish_batch(part).await {
+            confirmed?;
+        }
+    }
+    let ledger = Ledger::expecting(0..LONG);
+    let mut stalled = first.join(want.clone()).await?;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let token = stalled.next().await?;
+        ledger.deliver("stalled", &token);
+        held.push(token);
+    }
+    // So long nobody takes anything: what an adapter reads ahead of that cannot be seen from here.
+    tokio::time::sleep(QUIET).await;
+    let joining = second.join(want).await?;
+    let joined = Pump::acking("joined", joining, &ledger);
+    for token in held {
+        let number = token.number();
+        token.ack().await?;
+        ledger.ack(number);
+    }
+    let stalled = Pump::acking("stalled", stalled, &ledger);
+    let all = usize::try_from(LONG).map_err(Violation::new)?;
+    ledger
+        .until("all of it is acked", move |books| books.acked.len() == all)
+        .await?;
+    stalled.stop().await?.quiet().await?;
+    joined.stop().await?.quiet().await?;
+    ledger.exact()?;
+    let mut last: BTreeMap<_, Handed> = BTreeMap::new();
+    for handed in ledger.books().deliveries {
+        if let Some(before) = last.get(&handed.key) {
+            ensure!(
+                before.number < handed.number,
+                "{handed:?} came after {before:?}"
+            );
+        }
+        last.insert(handed.key.clone(), handed);
+    }
     Ok(())
 }
 

@@ -24,7 +24,7 @@ pub(crate) use dead::buried_numbers;
 pub(crate) use diary::{Diary, Pages, Run};
 pub(crate) use gate::Gate;
 pub(crate) use inbox::{Inbox, Token, ack_all, numbers};
-pub(crate) use ledger::{Books, Ledger};
+pub(crate) use ledger::{Books, Handed, Ledger};
 pub(crate) use note::{Note, notes};
 pub(crate) use pump::Pump;
 pub(crate) use question::{Answer, Question, Say, post};
