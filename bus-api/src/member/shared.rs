@@ -82,20 +82,21 @@ impl Shared {
     /// Receives up to `max` deliveries, or news, and puts them where they belong. Ready when something
     /// has changed; an empty answer is `false`.
     pub(super) fn poll_fetch(&self, cx: &mut Context<'_>, max: usize) -> Poll<bool> {
-        let outcome = std::task::ready!(lock(&self.fetch).poll(cx, max));
+        // Consumer and keeper both fetch: locked until it is where it belongs, what one of them was given first
+        // is not overtaken by what the other was given next.
+        let mut fetch = lock(&self.fetch);
+        let outcome = std::task::ready!(fetch.poll(cx, max));
         Poll::Ready(outcome.is_some_and(|outcome| self.received(outcome)))
     }
 
     /// Stops fetching for good, and hands back what was not handed out; returns how much that was.
     pub(super) fn stop(&self) -> usize {
+        let mut fetch = lock(&self.fetch);
         let mut count = self.lock().stop();
-        let outcome = lock(&self.fetch).stop();
+        let outcome = fetch.stop();
         if let Some(Ok(Inflow::Deliveries(late))) = outcome {
             count += late.len();
-            let mut state = self.lock();
-            for delivery in late {
-                state.settle_unseen(delivery.receipt, Settlement::Release);
-            }
+            self.hand_back_unseen(&late);
         }
         if count > 0 {
             self.meters.settled("hand_back", count);
@@ -103,6 +104,14 @@ impl Shared {
         count
     }
 
+    fn hand_back_unseen(&self, late: &[Delivery]) {
+        let mut state = self.lock();
+        for delivery in late {
+            state.settle_unseen(delivery.receipt, Settlement::Release);
+        }
+    }
+
+    /// Called with the fetch locked.
     fn received(&self, outcome: Result<Inflow>) -> bool {
         match outcome {
             Ok(Inflow::Deliveries(deliveries)) => {
@@ -149,8 +158,8 @@ impl Shared {
     }
 
     fn give_up_fetching(&self) {
-        let outcome = lock(&self.fetch).stop();
-        if let Some(outcome) = outcome {
+        let mut fetch = lock(&self.fetch);
+        if let Some(outcome) = fetch.stop() {
             self.received(outcome);
         }
     }
@@ -158,6 +167,12 @@ impl Shared {
     /// Judges what was received, and lets in what may be handed out.
     fn admit(&self, deliveries: Vec<Delivery>) {
         let mut state = self.lock();
+        if state.stopped {
+            // Whoever asked for them did not know yet.
+            drop(state);
+            self.meters.settled("hand_back", deliveries.len());
+            return self.hand_back_unseen(&deliveries);
+        }
         for delivery in deliveries {
             match judge(&self.rules, &delivery, clock::now) {
                 Verdict::Hand {

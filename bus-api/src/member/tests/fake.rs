@@ -27,7 +27,7 @@ pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
 /// What the adapter was told, and what it is going to say.
 #[derive(Debug, Default)]
 pub(super) struct Script {
-    inflow: VecDeque<Result<Inflow>>,
+    pub(super) inflow: VecDeque<Result<Inflow>>,
     pub(super) asked: Vec<usize>,
     pub(super) settled: Vec<(Receipt, Settlement)>,
     pub(super) marked: Vec<(Receipt, AttemptRecord)>,
