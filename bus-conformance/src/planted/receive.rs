@@ -7,9 +7,11 @@ use bus_api::{
     AttemptRecord, Delivery, Inflow, MessageId, Receipt, Receiver, Result, Settlement, Settler,
     SubscriptionSpec,
 };
+use tokio::time::Instant;
 
 use crate::planted::bug::Bug;
 use crate::planted::{Plant, plant};
+use crate::probe::QUIET;
 
 pub(crate) fn plants() -> Vec<Plant> {
     vec![
@@ -32,6 +34,11 @@ pub(crate) fn plants() -> Vec<Plant> {
             OverFetches,
             "fetches more than was asked for",
             "o3_no_more_than_max_in_flight_are_outstanding"
+        ),
+        plant!(
+            SkipsAfterStall,
+            "passes over a message when a stalled member goes on",
+            "o3_what_waits_behind_a_stalled_member_comes_once_and_in_order"
         ),
         plant!(
             LosesOnCancel,
@@ -125,6 +132,26 @@ struct OverFetches;
 impl Bug for OverFetches {
     async fn receive(&self, receiver: &mut dyn Receiver, max: usize) -> Result<Inflow> {
         receiver.receive(max.saturating_mul(10)).await
+    }
+}
+
+/// When something was handed over last.
+#[derive(Debug, Default)]
+struct SkipsAfterStall(Mutex<Option<Instant>>);
+
+impl Bug for SkipsAfterStall {
+    fn deliver(
+        &self,
+        _: &SubscriptionSpec,
+        settler: &Arc<dyn Settler>,
+        mut honest: Vec<Delivery>,
+    ) -> Vec<Delivery> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.replace(Instant::now());
+        if before.is_some_and(|before| before.elapsed() >= QUIET) && !honest.is_empty() {
+            settle_unseen(settler, vec![honest.remove(0)]);
+        }
+        honest
     }
 }
 
