@@ -171,9 +171,9 @@ async fn all_handled(books: &Books, published: u64) -> Result<()> {
     Ok(())
 }
 
-/// The client library keeps the pause of a partition that goes away: it has to be read again when it comes back.
+/// What a full member holds back of a partition that goes away is nobody's: it is read again by who gets it, also when it comes back.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_that_went_away_paused_is_read_when_it_is_back() -> Result<()> {
+async fn a_partition_that_went_away_held_back_is_read_when_it_is_back() -> Result<()> {
     /// More than a member fetches ahead.
     const BACKLOG: u64 = 8_000;
     let server = Server::start(&[], [], &[]).await?;
