@@ -134,6 +134,11 @@ impl Keys {
         format!("{}:{{~q}}:r", self.namespace)
     }
 
+    /// What changes whenever a responder joins.
+    pub(crate) fn responders_version(&self) -> String {
+        format!("{}:{{~q}}:v", self.namespace)
+    }
+
     /// LIST of the requests of one group and pattern.
     pub(crate) fn requests(&self, responder: &str) -> String {
         format!("{}:{{~q}}:q:{responder}", self.namespace)

@@ -22,6 +22,7 @@ mod publish;
 mod registry;
 mod request;
 mod respond;
+mod responders;
 mod retention;
 mod script;
 mod settle;

@@ -105,7 +105,16 @@ impl Link {
 
     /// Runs one command.
     pub(crate) async fn run(&self, command: &Cmd) -> Result<Value> {
-        let (number, mut connection) = self.connection().await?;
+        let connection = self.connection().await?;
+        self.run_over(connection, command).await
+    }
+
+    /// The same over the connection that [`connection`](Self::connection) gave.
+    pub(crate) async fn run_over(
+        &self,
+        (number, mut connection): Numbered,
+        command: &Cmd,
+    ) -> Result<Value> {
         match connection.req_packed_command(command).await {
             Ok(Value::ServerError(reply)) => {
                 self.judge_code(number, reply.code());

@@ -1,27 +1,27 @@
 //! Asking, and the form of what travels between requesters and responders.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bus_api::adapter::Backoff;
 use bus_api::cloudevents::Extent;
-use bus_api::{ErrorKind, Message, Offset, Pattern, Position, Result, Topic, split_version};
+use bus_api::{ErrorKind, Message, Offset, Position, Result, Topic, split_version};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use redis::{Pipeline, Value};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::core::Core;
 use crate::endpoint::{self, Channel};
-use crate::error::{closed, error, senseless, too_large};
+use crate::error::{closed, error, too_large};
 use crate::keys::Keys;
+use crate::responders::Responders;
 use crate::script::{self, REQUEST};
-use crate::value::{Fields, Take, millis};
-use crate::{link, wire};
+use crate::value::{Fields, Take};
+use crate::wire;
 
 /// The version of what lies in the lists of requests and comes as a reply.
 const VERSION: u8 = 1;
@@ -30,6 +30,8 @@ pub(crate) const REPLY_TO: &str = "bus-reply-to";
 
 /// How often the way of the replies is checked.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
+/// A version of the responders that the server never has.
+const UNKNOWN: &str = "?";
 /// Records of requests and their replies are gone after this time at the latest.
 const LONGEST: Duration = Duration::from_secs(600);
 
@@ -97,6 +99,7 @@ pub(crate) struct Requester {
     core: Arc<Core>,
     inbox: String,
     waiting: Arc<Waiting>,
+    responders: Mutex<Option<Arc<Responders>>>,
     started: AtomicBool,
     listening: watch::Sender<bool>,
 }
@@ -107,9 +110,16 @@ impl Requester {
             core: Arc::clone(core),
             inbox: format!("{}{}", core.keys.inbox_prefix(), Uuid::new_v4().simple()),
             waiting: Arc::default(),
+            responders: Mutex::default(),
             started: AtomicBool::new(false),
             listening: watch::Sender::new(false),
         })
+    }
+
+    fn responders(&self) -> MutexGuard<'_, Option<Arc<Responders>>> {
+        self.responders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) async fn request(
@@ -132,17 +142,6 @@ impl Requester {
 
     async fn ask(self: &Arc<Self>, message: &Message, deadline: Instant) -> Result<Message> {
         self.listen().await?;
-        let (candidates, until) = self.candidates(&message.topic, deadline).await?;
-        let nobody = || {
-            error(
-                ErrorKind::NoResponders,
-                "nobody answers requests of this topic",
-            )
-            .with("topic", &message.topic)
-        };
-        if candidates.is_empty() {
-            return Err(nobody());
-        }
         let token = Uuid::new_v4().simple().to_string();
         let (answer, answered) = oneshot::channel();
         self.waiting
@@ -158,58 +157,50 @@ impl Requester {
             format!("{}/{token}", self.inbox).into_bytes(),
         ];
         items.extend(wire::flat(message));
-        let responders = self.core.keys.responders();
-        let lists: Vec<String> = candidates
-            .iter()
-            .map(|(queue, _)| self.core.keys.requests(queue))
-            .collect();
-        let keys = std::iter::once(responders.as_str()).chain(lists.iter().map(String::as_str));
-        let mut call = script::call(&REQUEST, keys);
-        call.arg(until).arg(pack(&items));
-        for (_, member) in &candidates {
-            call.arg(member);
-        }
-        if self.core.control.run(&call).await?.int("asking")? == 0 {
-            return Err(nobody());
+        if !self.put(&message.topic, &pack(&items), deadline).await? {
+            return Err(error(
+                ErrorKind::NoResponders,
+                "nobody answers requests of this topic",
+            )
+            .with("topic", &message.topic));
         }
         let record = answered.await.map_err(|_| closed())?;
         self::message(&unpack(&record)?)
     }
 
-    /// One live responder of each group that takes this topic: the name of its list, and itself. With it the
-    /// deadline in milliseconds of the server's clock, never a later one: the answer took its time.
-    async fn candidates(
-        &self,
-        topic: &Topic,
-        deadline: Instant,
-    ) -> Result<(Vec<(String, String)>, i64)> {
-        const WHAT: &str = "looking for responders";
-        let mut pipeline = Pipeline::new();
-        pipeline.cmd("TIME").cmd("ZRANGE");
-        pipeline.arg(self.core.keys.responders()).arg(0).arg(-1);
-        let replies = self.core.control.run_all(&pipeline).await?;
-        let Ok([time, members]) = <[Value; 2]>::try_from(replies) else {
-            return Err(senseless(WHAT));
-        };
-        let left = deadline
-            .saturating_duration_since(Instant::now())
-            .min(LONGEST);
-        let until = millis(link::ok(time)?, WHAT)?
-            .saturating_add(i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
-        let mut groups: BTreeMap<String, (String, String)> = BTreeMap::new();
-        // In the order of their presence: the last one is the freshest.
-        for member in link::ok(members)?.array(WHAT)? {
-            let member = member.text(WHAT)?;
-            let mut words = member.split(' ');
-            let (Some(group), Some(pattern)) = (words.next(), words.next()) else {
-                return Err(senseless(WHAT));
+    /// Puts a record where one live responder of each group that takes this topic finds it; false when there is
+    /// none. The server is asked once, and again when the responders have changed.
+    async fn put(&self, topic: &Topic, record: &[u8], deadline: Instant) -> Result<bool> {
+        loop {
+            let connection = self.core.control.connection().await?;
+            let number = connection.0;
+            let known = self.responders().clone();
+            let known = known.filter(|known| known.are_fresh(number));
+            let candidates = known.as_ref().map(|known| known.candidates(topic));
+            let candidates = candidates.unwrap_or_default();
+            let keys = &self.core.keys;
+            let mut names = vec![keys.responders(), keys.responders_version()];
+            names.extend(candidates.iter().map(|found| keys.requests(&found.queue)));
+            let mut call = script::call(&REQUEST, names.iter().map(String::as_str));
+            match &known {
+                Some(known) => call
+                    .arg(&known.version[..])
+                    .arg(known.millis(deadline, LONGEST)),
+                None => call.arg(UNKNOWN).arg(0),
             };
-            if Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(topic)) {
-                let queue = format!("{group} {pattern}");
-                groups.insert(group.to_owned(), (queue, member));
+            // Where nobody is to get it, it need not travel.
+            call.arg(if candidates.is_empty() { &[] } else { record });
+            for found in &candidates {
+                call.arg(found.member);
             }
+            let told = self.core.control.run_over(connection, &call).await?;
+            let told = told.array("asking")?;
+            if told.is_empty() {
+                return Ok(!candidates.is_empty());
+            }
+            let told = Arc::new(Responders::read(told, number)?);
+            *self.responders() = Some(told);
         }
-        Ok((groups.into_values().collect(), until))
     }
 
     /// Listens for replies; starts with the first request.

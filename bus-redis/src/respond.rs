@@ -67,8 +67,9 @@ impl Responder {
 
     /// Says that it is there, and learns the server's time.
     async fn be_present(&self) -> Result<()> {
-        let responders = self.core.keys.responders();
-        let mut call = script::call(&PRESENCE, [responders.as_str()]);
+        let keys = &self.core.keys;
+        let names = [keys.responders(), keys.responders_version()];
+        let mut call = script::call(&PRESENCE, names.iter().map(String::as_str));
         let present = u64::try_from(PRESENCE_FOR.as_millis()).unwrap_or(u64::MAX);
         call.arg(&self.member).arg(present);
         let asked_at = Instant::now();
