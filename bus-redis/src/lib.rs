@@ -17,6 +17,7 @@ mod health;
 mod hints;
 mod keys;
 mod link;
+mod look;
 mod member;
 mod publish;
 mod registry;

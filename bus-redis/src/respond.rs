@@ -9,16 +9,16 @@ use bus_api::adapter::{Backoff, Leave, Leaving};
 use bus_api::{
     IncomingRequest, Message, Replier, ReplyTo, RequestReceiver, Requests, ResponderSpec, Result,
 };
-use bytes::Bytes;
 use redis::{Pipeline, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::core::Core;
-use crate::error::{closed, error, invalid_argument, is_final, senseless};
+use crate::error::{closed, error, invalid_argument, is_final};
 use crate::link::{self, Link};
-use crate::request::{REPLY_TO, message, pack, split_address, unpack};
+use crate::look::{LONGEST, Looks};
+use crate::request::{pack, split_address};
 use crate::script::{self, PRESENCE};
 use crate::value::Take;
 use crate::wire;
@@ -27,8 +27,6 @@ use crate::wire;
 const PRESENCE_EVERY: Duration = Duration::from_secs(2);
 /// How long it counts as being there.
 const PRESENCE_FOR: Duration = Duration::from_secs(5);
-/// How long one look into the list waits.
-const BLOCK: Duration = Duration::from_secs(1);
 /// How long a reply is tried.
 const REPLY_FOR: Duration = Duration::from_secs(5);
 const WHAT: &str = "taking requests";
@@ -44,10 +42,10 @@ struct State {
 
 /// One responder.
 #[derive(Debug)]
-struct Responder {
+pub(crate) struct Responder {
     core: Arc<Core>,
-    link: Arc<Link>,
-    list: String,
+    pub(crate) link: Arc<Link>,
+    pub(crate) list: String,
     member: String,
     state: Mutex<State>,
     asked: Notify,
@@ -79,8 +77,20 @@ impl Responder {
         Ok(())
     }
 
+    /// How many requests may be taken.
+    pub(crate) fn room(&self) -> usize {
+        let state = self.lock();
+        state.wanted.saturating_sub(state.buffer.len())
+    }
+
+    /// A request was taken.
+    pub(crate) fn take_up(&self, request: IncomingRequest) {
+        self.lock().buffer.push_back(request);
+        self.arrived.notify_one();
+    }
+
     /// When a deadline of the server's clock is, by ours.
-    fn instant(&self, millis: i64) -> Option<Instant> {
+    pub(crate) fn instant(&self, millis: i64) -> Option<Instant> {
         let (server, here) = self.lock().clock?;
         let difference = millis.checked_sub(server)?;
         let length = Duration::from_millis(difference.unsigned_abs());
@@ -127,7 +137,7 @@ pub(crate) async fn respond(
     let queue = format!("{} {}", spec.group, spec.pattern);
     let responder = Arc::new(Responder {
         core: Arc::clone(core),
-        link: core.blocking_link(BLOCK),
+        link: core.blocking_link(LONGEST),
         list: core.keys.requests(&queue),
         member: format!("{queue} {}", Uuid::new_v4().simple()),
         state: Mutex::default(),
@@ -174,93 +184,36 @@ async fn presence(responder: Arc<Responder>) {
 
 async fn work(responder: Arc<Responder>) {
     let _ends = EndsWith(Arc::clone(&responder));
+    let mut leaving = responder.leaving.subscribe();
     let mut backoff = Backoff::default();
+    let mut looks = Looks::new(&responder);
+    let mut failed = false;
     while !responder.core.life.is_over() && !*responder.leaving.borrow() {
-        let room = {
-            let state = responder.lock();
-            state.wanted.saturating_sub(state.buffer.len())
-        };
-        if room == 0 {
-            tokio::select! {
-                () = responder.asked.notified() => {}
-                () = responder.core.life.ended() => {}
-            }
-            continue;
+        if !failed {
+            looks.go_on();
         }
-        let mut leaving = responder.leaving.subscribe();
-        let popped = tokio::select! {
-            popped = pop(&responder, room) => popped,
+        tokio::select! {
+            Some(looked) = looks.next() => match looked {
+                Ok(()) => backoff.reset(),
+                Err(error) if is_final(&error) => {
+                    responder.end(error);
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a responder waits for the server");
+                    failed = true;
+                }
+            },
+            () = responder.asked.notified() => {}
+            () = responder.core.life.ended() => {}
             // Closing the connection ends the waiting: nobody is there to answer what it would take.
-            _ = leaving.wait_for(|leaving| *leaving) => {
-                responder.link.drop_connection();
-                break;
-            }
-        };
-        match popped {
-            Ok(()) => backoff.reset(),
-            Err(error) if is_final(&error) => {
-                responder.end(error);
-                return;
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a responder waits for the server");
-                backoff.wait(&responder.core.life, None).await;
-            }
+            _ = leaving.wait_for(|leaving| *leaving) => responder.link.drop_connection(),
+        }
+        if failed && looks.is_empty() {
+            failed = false;
+            backoff.wait(&responder.core.life, None).await;
         }
     }
-}
-
-async fn pop(responder: &Responder, room: usize) -> Result<()> {
-    let command = redis::cmd("BLMPOP")
-        .arg(BLOCK.as_secs())
-        .arg(1)
-        .arg(&responder.list)
-        .arg("LEFT")
-        .arg("COUNT")
-        .arg(room)
-        .take();
-    let mut parts = match responder.link.run(&command).await? {
-        Value::Nil => return Ok(()),
-        reply => reply.array(WHAT)?.into_iter(),
-    };
-    let items = parts.nth(1).ok_or_else(|| senseless(WHAT))?.array(WHAT)?;
-    for item in items {
-        let item = item.bytes(WHAT)?;
-        match read(responder, &item) {
-            Ok(Some(request)) => responder.lock().buffer.push_back(request),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "a request cannot be read"),
-        }
-    }
-    responder.arrived.notify_one();
-    Ok(())
-}
-
-/// The deadline, a space, the record; `None` for one that is too late.
-fn read(responder: &Responder, item: &Bytes) -> Result<Option<IncomingRequest>> {
-    let space = item
-        .iter()
-        .position(|byte| *byte == b' ')
-        .ok_or_else(|| senseless(WHAT))?;
-    let deadline = std::str::from_utf8(&item[..space])
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .and_then(|millis| responder.instant(millis))
-        .ok_or_else(|| senseless(WHAT))?;
-    if deadline <= Instant::now() {
-        return Ok(None);
-    }
-    let mut fields = unpack(&item.slice(space + 1..))?;
-    let reply_to = fields
-        .iter()
-        .position(|(name, _)| name == REPLY_TO)
-        .map(|index| fields.swap_remove(index).1)
-        .unwrap_or_default();
-    Ok(Some(IncomingRequest {
-        message: Arc::new(message(&fields)?),
-        deadline,
-        reply_to: ReplyTo::new(String::from_utf8_lossy(&reply_to)),
-    }))
 }
 
 /// Ends a responder whose task is gone.
