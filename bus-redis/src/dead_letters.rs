@@ -14,13 +14,16 @@ use crate::bus::RedisBus;
 use crate::core::Core;
 use crate::error::{invalid_argument, senseless};
 use crate::link;
+use crate::script::{self, REMOVE};
 use crate::settle::DETAILS;
 use crate::value::{Fields, Take, entries, id, offset};
 use crate::wire;
 
 const WHAT: &str = "reading dead letters";
 /// Entries that one command reads, so that large ones do not hold the server up.
-const CHUNK: usize = 64;
+const CHUNK: usize = 128;
+/// Entries that one call removes.
+const REMOVED: usize = 256;
 
 /// The roots of the namespace, as the server knows them.
 pub(crate) async fn roots(core: &Core) -> Result<Vec<String>> {
@@ -46,6 +49,11 @@ fn entry(mut fields: Fields, at: Offset) -> Result<DeadLetter> {
     dead_letter_from(&details, Arc::new(decoded.message))
 }
 
+/// Everything behind an entry, for `XRANGE`.
+fn after_id(offset: Offset) -> String {
+    format!("({}", id(offset))
+}
+
 /// A place among the merged streams: id and root.
 struct Place {
     offset: Offset,
@@ -67,7 +75,7 @@ impl Place {
         if root > self.root.as_str() {
             id(self.offset)
         } else {
-            format!("({}", id(self.offset))
+            after_id(self.offset)
         }
     }
 }
@@ -123,40 +131,48 @@ impl DeadLetterStore for RedisBus {
         let core = &self.core;
         core.usable()?;
         let after = cursor.map(Place::read).transpose()?;
-        let mut found: Vec<(Offset, String, Fields)> = Vec::new();
-        for root in roots(core).await? {
-            let mut from = after
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), |place| place.from(&root));
-            let mut left = limit.saturating_add(1);
-            while left > 0 {
-                let count = left.min(CHUNK);
-                let command = redis::cmd("XRANGE")
-                    .arg(core.keys.dead_letters(&root, group))
-                    .arg(&from)
-                    .arg("+")
-                    .arg("COUNT")
-                    .arg(count)
-                    .take();
-                let part = entries(core.control.run(&command).await?, WHAT)?;
-                let read = part.len();
-                if let Some((last, _)) = part.last() {
-                    from = format!("({}", id(*last));
-                }
-                found.extend(part.into_iter().map(|(at, body)| (at, root.clone(), body)));
-                if read < count {
-                    break;
-                }
-                left -= read;
+        let roots = roots(core).await?;
+        let from = |root: &str| match &after {
+            None => "-".to_owned(),
+            Some(place) => place.from(root),
+        };
+        // Roots that may have more, and from where on; those that have, have been read equally far.
+        let mut open: Vec<(usize, String)> =
+            roots.iter().map(|root| from(root)).enumerate().collect();
+        let mut found: Vec<(Offset, usize, Fields)> = Vec::new();
+        let mut left = limit.saturating_add(1);
+        while left > 0 && !open.is_empty() {
+            let count = left.min(CHUNK);
+            left -= count;
+            let mut pipeline = Pipeline::new();
+            for (root, from) in &open {
+                let stream = core.keys.dead_letters(&roots[*root], group);
+                let range = pipeline.cmd("XRANGE").arg(stream).arg(from).arg("+");
+                range.arg("COUNT").arg(count);
             }
+            let replies = core.control.run_all(&pipeline).await?;
+            let mut read = Vec::with_capacity(open.len());
+            for ((root, _), reply) in open.drain(..).zip(replies) {
+                let part = entries(link::ok(reply)?, WHAT)?;
+                if let Some((last, _)) = part.last()
+                    && part.len() == count
+                {
+                    read.push((*last, root));
+                }
+                found.extend(part.into_iter().map(|(at, body)| (at, root, body)));
+            }
+            found.sort_by_key(|(at, root, _)| (*at, *root));
+            // What lies behind the entry that says that there are more is not of this page.
+            let behind = found.get(limit).map(|(at, root, _)| (*at, *root));
+            read.retain(|place| behind.is_none_or(|behind| *place < behind));
+            open.extend(read.into_iter().map(|(last, root)| (root, after_id(last))));
         }
-        found.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
         let more = found.len() > limit;
         found.truncate(limit);
         let next = found
             .last()
             .filter(|_| more)
-            .map(|(at, root, _)| Cursor(format!("{}/{root}", id(*at)).into()));
+            .map(|(at, root, _)| Cursor(format!("{}/{}", id(*at), roots[*root]).into()));
         let entries: Result<Vec<DeadLetter>> = found
             .into_iter()
             .map(|(at, _, fields)| entry(fields, at))
@@ -197,34 +213,22 @@ impl DeadLetterStore for RedisBus {
         if ids.is_empty() {
             return Ok(0);
         }
-        let mut removed = 0;
+        let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let mut pipeline = Pipeline::new();
         for root in roots(core).await? {
             let (stream, index) = (
                 core.keys.dead_letters(&root, group),
                 core.keys.dead_index(&root, group),
             );
-            for ids in ids.chunks(256) {
-                let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
-                let command = redis::cmd("HMGET").arg(&index).arg(&names).take();
-                let found = core.control.run(&command).await?.array(WHAT)?;
-                let mut places = Vec::new();
-                let mut known = Vec::new();
-                for (name, place) in names.iter().zip(found) {
-                    if !matches!(place, Value::Nil) {
-                        places.push(place.text(WHAT)?);
-                        known.push(name);
-                    }
-                }
-                if places.is_empty() {
-                    continue;
-                }
-                // The index goes last: an entry without its index could not be named any more.
-                let command = redis::cmd("XDEL").arg(&stream).arg(&places).take();
-                let gone = core.control.run(&command).await?.int(WHAT)?;
-                let command = redis::cmd("HDEL").arg(&index).arg(&known).take();
-                core.control.run(&command).await?;
-                removed += u64::try_from(gone).unwrap_or(0);
+            for names in names.chunks(REMOVED) {
+                let mut call = script::call(&REMOVE, [stream.as_str(), index.as_str()]);
+                call.arg(names);
+                pipeline.add_command(call);
             }
+        }
+        let mut removed = 0;
+        for reply in core.control.run_all(&pipeline).await? {
+            removed += u64::try_from(link::ok(reply)?.int(WHAT)?).unwrap_or(0);
         }
         Ok(removed)
     }

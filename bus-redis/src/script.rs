@@ -31,6 +31,7 @@ scripts! {
     PUBLISH_DEDUP = "publish_dedup",
     READ = "read",
     RECREATE = "recreate",
+    REMOVE = "remove",
     REQUEST = "request",
     RESET = "reset",
     SETTLE = "settle",
