@@ -35,6 +35,7 @@ scripts! {
     REQUEST = "request",
     RESET = "reset",
     SETTLE = "settle",
+    STAY = "stay",
     TRIM = "trim",
 }
 

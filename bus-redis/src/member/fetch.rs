@@ -10,14 +10,12 @@ use tokio::time::Instant;
 
 use super::{Driver, Recover, Stop, Turn};
 use crate::error::senseless;
-use crate::script::{self, DUE, OWN, READ};
-use crate::value::{Fields, Take, entries, fields, offset};
+use crate::script::{self, DUE, OWN};
+use crate::value::{Fields, Take, fields, offset};
 use crate::wire;
 
 /// Most messages of one read.
 const MOST: usize = 512;
-/// Most streams of one read.
-const STREAMS: usize = 256;
 /// How often parked messages are looked at without a wake-up.
 const DUE_POLL: Duration = Duration::from_secs(1);
 
@@ -31,6 +29,21 @@ pub(super) struct Raw {
     redelivered: bool,
     record: Option<bytes::Bytes>,
     due: Duration,
+}
+
+impl Raw {
+    /// One that nobody had before.
+    pub(super) fn new(topic: Topic, offset: Offset, fields: Fields) -> Self {
+        Self {
+            topic,
+            offset,
+            fields,
+            count: 1,
+            redelivered: false,
+            record: None,
+            due: Duration::ZERO,
+        }
+    }
 }
 
 /// Whether a reply says that the member is not one any more.
@@ -193,92 +206,8 @@ impl Driver {
         Ok(count)
     }
 
-    /// Reads new messages of topics that may have some.
-    async fn read(&mut self, root: &str, room: usize) -> Turn<bool> {
-        const WHAT: &str = "reading messages";
-        let streams = self.root(root).dirty.len().min(STREAMS).min(room);
-        if streams == 0 {
-            return Ok(false);
-        }
-        let topics: Vec<Topic> = self.root(root).dirty.drain(..streams).collect();
-        for topic in &topics {
-            if let Some(state) = self.root(root).topics.get_mut(topic) {
-                state.dirty = false;
-            }
-        }
-        let keys: Vec<String> = topics
-            .iter()
-            .map(|topic| self.handle.core.keys.stream(topic))
-            .collect();
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let mut call = self.call(&READ, root, &keys);
-        call.arg(&self.handle.sub)
-            .arg(room)
-            .arg((room / streams).max(1));
-        let reply = match self.handle.core.reading.run(&call).await {
-            Ok(reply) => reply,
-            Err(failed) => {
-                // Whether anything was read is looked at once the server answers.
-                topics.iter().for_each(|topic| self.touch(topic));
-                return Err(failed.into());
-            }
-        };
-        let parts = reply.array(WHAT)?;
-        if is_fenced(&parts) {
-            return Err(Stop::Fenced);
-        }
-        let mut found = Vec::new();
-        let mut missing = Vec::new();
-        for part in parts {
-            let mut part = part.array(WHAT)?.into_iter();
-            let (Some(index), Some(word)) = (part.next(), part.next()) else {
-                return Err(senseless(WHAT).into());
-            };
-            let index = usize::try_from(index.int(WHAT)?).unwrap_or(usize::MAX);
-            let topic = topics.get(index).ok_or_else(|| senseless(WHAT))?;
-            match (word.text(WHAT)?.as_str(), part.next()) {
-                ("E", Some(body)) => {
-                    let more = part
-                        .next()
-                        .is_some_and(|more| matches!(more.int(WHAT), Ok(1)));
-                    let entries = entries(body, WHAT)?;
-                    let last = entries.last().map(|(offset, _)| *offset);
-                    found.extend(entries.into_iter().map(|(offset, fields)| Raw {
-                        topic: topic.clone(),
-                        offset,
-                        fields,
-                        count: 1,
-                        redelivered: false,
-                        record: None,
-                        due: Duration::ZERO,
-                    }));
-                    if let Some(state) = self.root(root).topics.get_mut(topic) {
-                        state.grouped = true;
-                        state.last_read = state.last_read.max(last);
-                    }
-                    if more {
-                        self.touch(topic);
-                    }
-                }
-                ("N", Some(exists)) => missing.push((topic.clone(), exists.int(WHAT)? == 1)),
-                ("L", _) => self.touch(topic),
-                (_, refused) => {
-                    let code = refused.map_or(Ok(String::new()), |text| text.text(WHAT))?;
-                    let code = code.split(' ').next().unwrap_or_default().to_owned();
-                    tracing::warn!(%topic, code, "a stream cannot be read");
-                }
-            }
-        }
-        self.deliver(found)?;
-        for (topic, exists) in missing {
-            self.missing(&topic, exists).await?;
-        }
-        let more = !self.root(root).dirty.is_empty();
-        Ok(more && self.handle.shared.room() > 0)
-    }
-
     /// Hands messages to the receiver.
-    fn deliver(&self, found: Vec<Raw>) -> Turn<()> {
+    pub(super) fn deliver(&self, found: Vec<Raw>) -> Turn<()> {
         let epoch = self.handle.identity().1;
         let mut deliveries = Vec::with_capacity(found.len());
         for raw in found {

@@ -3,6 +3,7 @@
 mod fetch;
 mod lease;
 mod lost;
+mod read;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -107,6 +108,16 @@ struct Recover {
     from: String,
     /// It was another member's: a handler may have started it.
     taken_over: bool,
+}
+
+impl Recover {
+    /// All that this member may hold.
+    fn own() -> Self {
+        Self {
+            from: "-".to_owned(),
+            taken_over: false,
+        }
+    }
 }
 
 /// Why a turn of the driver ended early.
@@ -260,11 +271,8 @@ impl Driver {
         for root in self.roots.values_mut() {
             root.beat_at = Instant::now();
             for state in root.topics.values_mut() {
-                if state.grouped && state.recover.is_none() {
-                    state.recover = Some(Recover {
-                        from: "-".to_owned(),
-                        taken_over: false,
-                    });
+                if state.grouped {
+                    state.recover.get_or_insert_with(Recover::own);
                 }
             }
         }
