@@ -150,8 +150,9 @@ async fn a_server_without_memory_throttles_and_lets_settle() -> Result<()> {
         .subscribe::<Raw>("g")
         .pattern("m")
         .lease(Duration::from_millis(500))
+        .max_in_flight(10)
         .await?;
-    for number in 0..10 {
+    for number in 0..11 {
         bus.publish(&message("m", &number.to_string())?).await?;
     }
     let mut held = Vec::new();
@@ -173,6 +174,12 @@ async fn a_server_without_memory_throttles_and_lets_settle() -> Result<()> {
     for received in held {
         received.ack().await?;
     }
+    // And what waits can be read.
+    let received = timeout(PATIENCE, inbox.next())
+        .await?
+        .context("it ended")??;
+    ensure!(received.event().payload == "10");
+    received.ack().await?;
     again.nack().await?;
     let received = timeout(PATIENCE, inbox.next())
         .await?
@@ -186,6 +193,40 @@ async fn a_server_without_memory_throttles_and_lets_settle() -> Result<()> {
         .context("it ended")??;
     ensure!(received.event().payload == "fits" && received.attempt() == 1);
     received.ack().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_read_after_the_lease_has_ended_is_read_again() -> Result<()> {
+    let server = Server::start([]).await?;
+    let bus = server.client("").await?;
+    let mut inbox = bus.subscribe::<Raw>("g").pattern("m").await?;
+    bus.publish(&message("m", "0")?).await?;
+    let first = timeout(PATIENCE, inbox.next())
+        .await?
+        .context("it ended")??;
+    first.ack().await?;
+    let keys = server.run(&["KEYS", "bus:{m}:m:*"]).await?;
+    let members: Vec<String> = redis::from_redis_value(keys)?;
+    let group = members
+        .first()
+        .and_then(|key| key.rsplit(':').next())
+        .context("there is no member")?;
+    for number in 1..=20 {
+        // As if others had counted it as dead a moment ago.
+        server.run(&["DEL", &members[0]]).await?;
+        bus.publish(&message("m", &number.to_string())?).await?;
+        let received = timeout(PATIENCE, inbox.next())
+            .await?
+            .context("it ended")??;
+        ensure!(received.event().payload == number.to_string());
+        ensure!(received.attempt() == 1);
+        received.ack().await?;
+    }
+    let pending = server.run(&["XPENDING", "bus:{m}:s:m", group]).await?;
+    let (pending, ..): (u64, Option<String>, Option<String>, Option<redis::Value>) =
+        redis::from_redis_value(pending)?;
+    ensure!(pending == 0, "{pending} are held by nobody");
     Ok(())
 }
 
