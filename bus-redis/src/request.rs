@@ -30,20 +30,27 @@ pub(crate) const REPLY_TO: &str = "bus-reply-to";
 
 /// How often the way of the replies is checked.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
+/// What a message usually takes in a record beside its payload.
+pub(crate) const ROOM: usize = 640;
 /// A version of the responders that the server never has.
 const UNKNOWN: &str = "?";
 /// Records of requests and their replies are gone after this time at the latest.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Packs fields: a version byte, then each item with its length in front.
-pub(crate) fn pack(items: &[Vec<u8>]) -> Vec<u8> {
-    let mut out = vec![VERSION];
-    for item in items {
-        let length = u32::try_from(item.len()).unwrap_or(u32::MAX);
-        out.extend(length.to_be_bytes());
-        out.extend_from_slice(item);
+/// Appends a record: a version byte, then names and values, each with its length in front.
+pub(crate) fn pack(record: &mut Vec<u8>, reply_to: Option<&str>, message: &Message) {
+    record.push(VERSION);
+    let mut field = |name: &str, value: &[u8]| {
+        for item in [name.as_bytes(), value] {
+            let length = u32::try_from(item.len()).unwrap_or(u32::MAX);
+            record.extend(length.to_be_bytes());
+            record.extend_from_slice(item);
+        }
+    };
+    if let Some(address) = reply_to {
+        field(REPLY_TO, address.as_bytes());
     }
-    out
+    wire::each(message, Extent::Whole, &mut field);
 }
 
 /// Unpacks fields.
@@ -152,12 +159,10 @@ impl Requester {
             waiting: &self.waiting,
             token: &token,
         };
-        let mut items = vec![
-            REPLY_TO.as_bytes().to_vec(),
-            format!("{}/{token}", self.inbox).into_bytes(),
-        ];
-        items.extend(wire::flat(message));
-        if !self.put(&message.topic, &pack(&items), deadline).await? {
+        let reply_to = format!("{}/{token}", self.inbox);
+        let mut record = Vec::with_capacity(ROOM + message.size());
+        pack(&mut record, Some(&reply_to), message);
+        if !self.put(&message.topic, &record, deadline).await? {
             return Err(error(
                 ErrorKind::NoResponders,
                 "nobody answers requests of this topic",
@@ -280,20 +285,22 @@ impl Drop for Asked<'_> {
 
 #[cfg(test)]
 mod tests {
-    use bus_api::Namespace;
+    use std::time::SystemTime;
+
+    use bus_api::{MessageId, Metadata, Namespace};
 
     use super::*;
 
     #[test]
     fn what_is_packed_comes_out_and_damage_is_an_error() {
-        let packed = Bytes::from(pack(&[
-            b"a".to_vec(),
-            b"".to_vec(),
-            b"b".to_vec(),
-            b"cd".to_vec(),
-        ]));
-        let fields = unpack(&packed).unwrap();
-        assert_eq!(fields, [("a".into(), "".into()), ("b".into(), "cd".into())]);
+        let metadata = Metadata::new(MessageId::new("1"), "shop".into(), SystemTime::UNIX_EPOCH);
+        let asked = Message::new(Topic::new("a.b").unwrap(), metadata, "cd".into());
+        let mut packed = Vec::new();
+        pack(&mut packed, Some("there"), &asked);
+        let packed = Bytes::from(packed);
+        let mut fields = unpack(&packed).unwrap();
+        assert_eq!(fields.remove(0), (REPLY_TO.into(), "there".into()));
+        assert_eq!(message(&fields).unwrap(), asked);
         assert!(unpack(&packed.slice(..packed.len() - 1)).is_err());
         assert!(unpack(&Bytes::new()).is_err());
         assert_eq!(

@@ -18,10 +18,9 @@ use crate::core::Core;
 use crate::error::{closed, error, invalid_argument, is_final};
 use crate::link::{self, Link};
 use crate::look::{LONGEST, Looks};
-use crate::request::{pack, split_address};
+use crate::request::{ROOM, pack, split_address};
 use crate::script::{self, PRESENCE};
 use crate::value::Take;
-use crate::wire;
 
 /// How often a responder says that it is there.
 const PRESENCE_EVERY: Duration = Duration::from_secs(2);
@@ -305,7 +304,8 @@ impl Replier for RedisReplier {
             match split_address(&core.keys, address.as_str()) {
                 Some((channel, token)) => {
                     let mut payload = format!("{token} ").into_bytes();
-                    payload.extend(pack(&wire::flat(message)));
+                    payload.reserve(ROOM + message.size());
+                    pack(&mut payload, None, message);
                     pipeline.cmd("PUBLISH").arg(channel).arg(payload);
                     sent.push(index);
                     results.push(Ok(()));

@@ -13,26 +13,26 @@ use crate::value::Fields;
 /// The field that holds the payload.
 pub(crate) const DATA: &str = "data";
 
-/// Adds the fields of `message` to a command; returns how many items there were.
-pub(crate) fn write(message: &Message, extent: Extent, command: &mut Cmd) -> usize {
-    let mut items = 2;
-    cloudevents::write(message, Style::Redis, extent, &mut |name, value| {
+/// Gives every field of `message`, the payload last.
+pub(crate) fn each(message: &Message, extent: Extent, sink: &mut dyn FnMut(&str, &[u8])) {
+    cloudevents::write(message, Style::Redis, extent, sink);
+    sink(DATA, &message.payload);
+}
+
+/// Adds the fields of `message` to a command.
+pub(crate) fn write(message: &Message, extent: Extent, command: &mut Cmd) {
+    each(message, extent, &mut |name, value| {
         command.arg(name).arg(value);
-        items += 2;
     });
-    command.arg(DATA).arg(&message.payload[..]);
-    items
 }
 
 /// The fields of `message`, flat, for where they travel inside of something else.
 pub(crate) fn flat(message: &Message) -> Vec<Vec<u8>> {
     let mut items = Vec::new();
-    cloudevents::write(message, Style::Redis, Extent::Whole, &mut |name, value| {
+    each(message, Extent::Whole, &mut |name, value| {
         items.push(name.as_bytes().to_vec());
         items.push(value.to_vec());
     });
-    items.push(DATA.as_bytes().to_vec());
-    items.push(message.payload.to_vec());
     items
 }
 
