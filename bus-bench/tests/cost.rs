@@ -7,7 +7,6 @@ use std::process::Command;
 use std::rc::Rc;
 
 use bus::{BusClient, Raw, Start, Subscription, Topic};
-use futures_util::future::try_join_all;
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
@@ -54,8 +53,10 @@ async fn in_batches(bus: BusClient, stream: Rc<Mutex<Subscription<Raw>>>, count:
         while left > 0 {
             let received = stream.next_batch(left).await.unwrap().unwrap();
             left -= received.len();
-            let acks = received.into_iter().map(bus::Received::ack);
-            try_join_all(acks).await.unwrap();
+            let acks: Vec<_> = received.into_iter().map(bus::Received::ack).collect();
+            for ack in acks {
+                ack.await.unwrap();
+            }
         }
     }
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bus::{BusClient, Event, Raw, Start, Subscription, Topic};
-use futures_util::future::try_join_all;
 use tokio::sync::Notify;
 
 use super::{message, publish};
@@ -94,7 +93,11 @@ pub(super) async fn settle_some<E: Numbered>(
     for one in &received {
         one.event().count(tally);
     }
-    try_join_all(received.into_iter().map(bus::Received::ack)).await?;
+    // Settling has begun for all; each is awaited, in any order.
+    let acks: Vec<_> = received.into_iter().map(bus::Received::ack).collect();
+    for ack in acks {
+        ack.await?;
+    }
     Ok(count)
 }
 
