@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) logs: Slab<Log>,
     pub(crate) topics: HashMap<Topic, Key>,
+    /// The topic that was looked for last: the next message often has the same.
+    last_topic: Option<(Topic, Key)>,
     incarnations: u64,
     pub(crate) subscriptions: Slab<Subscription>,
     pub(crate) durable: BTreeMap<SubscriptionId, Key>,
@@ -70,6 +72,7 @@ impl Space {
             store: Store::default(),
             logs: Slab::default(),
             topics: HashMap::new(),
+            last_topic: None,
             incarnations: 0,
             subscriptions: Slab::default(),
             durable: BTreeMap::new(),
@@ -204,9 +207,20 @@ impl State {
 
     /// The log of a topic, made when it is new.
     pub(crate) fn log(&mut self, topic: &Topic, broker: &str) -> Key {
-        if let Some(key) = self.topics.get(topic) {
+        if let Some((last, key)) = &self.last_topic
+            && last == topic
+        {
             return *key;
         }
+        let key = match self.topics.get(topic) {
+            Some(key) => *key,
+            None => self.new_log(topic, broker),
+        };
+        self.last_topic = Some((topic.clone(), key));
+        key
+    }
+
+    fn new_log(&mut self, topic: &Topic, broker: &str) -> Key {
         self.incarnations += 1;
         let incarnation = format!("{broker}-{}", self.incarnations);
         let subscriptions = self.index.matching(topic).copied().collect();
@@ -220,6 +234,7 @@ impl State {
     /// Removes a log and what it held. Returns its name.
     pub(crate) fn lose_log(&mut self, topic: &Topic) -> Option<Arc<str>> {
         let key = self.topics.remove(topic)?;
+        self.last_topic = None;
         let log = self.logs.remove(key)?;
         let numbers: Vec<_> = self
             .store
