@@ -14,17 +14,16 @@ use crate::contract::{Failure, Message, Position};
 ///
 /// Dropped unsettled it has failed ([`Failure::DROPPED`]) and the member's policy decides.
 pub(crate) struct Held {
-    shared: Arc<Shared>,
+    /// `None` once settling is requested.
+    shared: Option<Arc<Shared>>,
     entry: Entry,
-    settled: bool,
 }
 
 impl Held {
     pub(super) fn new(shared: Arc<Shared>, entry: Entry) -> Self {
         Self {
-            shared,
+            shared: Some(shared),
             entry,
-            settled: false,
         }
     }
 
@@ -49,35 +48,44 @@ impl Held {
     }
 
     /// Handled.
-    pub(crate) fn ack(mut self) -> Confirmation {
-        self.settled = true;
-        self.shared.ack(&self.entry)
+    pub(crate) fn ack(self) -> Confirmation {
+        self.settle(Shared::ack)
     }
 
     /// Failed, with what follows from it.
-    pub(crate) fn fail(mut self, failure: Failure, decision: Decision) -> Confirmation {
-        self.settled = true;
-        self.shared.fail(&self.entry, failure, decision, true)
+    pub(crate) fn fail(self, failure: Failure, decision: Decision) -> Confirmation {
+        self.settle(|shared, entry| shared.fail(entry, failure, decision, true))
     }
 
     /// Not handled, and not a failure: the attempt stays as it is.
-    pub(crate) fn hand_back(mut self) -> Confirmation {
-        self.settled = true;
-        self.shared.hand_back(&self.entry)
+    pub(crate) fn hand_back(self) -> Confirmation {
+        self.settle(Shared::hand_back)
+    }
+
+    fn settle(mut self, how: impl FnOnce(Arc<Shared>, &Entry) -> Confirmation) -> Confirmation {
+        match self.shared.take() {
+            Some(shared) => how(shared, &self.entry),
+            None => Confirmation::known(Ok(())),
+        }
     }
 
     /// What the member's policy says about a failure of this attempt.
     pub(crate) fn policy(&self) -> Decision {
-        (self.shared.policy)(self.attempt())
+        match &self.shared {
+            Some(shared) => (shared.policy)(self.attempt()),
+            // Settling takes it by value: nobody is left to ask.
+            None => Decision::DeadLetter,
+        }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if !self.settled {
+        if let Some(shared) = self.shared.take() {
             let failure = Failure::new(Failure::DROPPED, "the delivery was dropped unsettled");
+            let decision = (shared.policy)(self.attempt());
             // Nobody can wait for the answer; settling goes on without.
-            drop(self.shared.fail(&self.entry, failure, self.policy(), false));
+            drop(shared.fail(&self.entry, failure, decision, false));
         }
     }
 }

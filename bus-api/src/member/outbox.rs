@@ -42,8 +42,17 @@ impl<T> Batch<T> {
         self.slots.is_empty()
     }
 
+    /// The next one is likely to be as long: it gets its places at once.
     fn take(&mut self) -> Option<Self> {
-        (!self.is_empty()).then(|| std::mem::take(self))
+        if self.is_empty() {
+            return None;
+        }
+        let next = Self {
+            slots: Vec::with_capacity(self.slots.len()),
+            orders: Vec::with_capacity(self.orders.len()),
+            tries: 0,
+        };
+        Some(std::mem::replace(self, next))
     }
 }
 

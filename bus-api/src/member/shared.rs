@@ -75,7 +75,7 @@ impl Shared {
     pub(super) fn lock(&self) -> Locked<'_> {
         Locked {
             state: lock(&self.state),
-            wakes: Wakes::default(),
+            wakes: None,
         }
     }
 
@@ -232,14 +232,14 @@ impl Shared {
     }
 
     /// A delivery that was handed out is handled.
-    pub(super) fn ack(self: &Arc<Self>, entry: &Entry) -> Confirmation {
+    pub(super) fn ack(self: Arc<Self>, entry: &Entry) -> Confirmation {
         self.meters.acked.increment(1);
         self.settle(entry, Settlement::Ack, true)
     }
 
     /// A delivery that was handed out failed.
     pub(super) fn fail(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         entry: &Entry,
         failure: Failure,
         decision: Decision,
@@ -274,7 +274,7 @@ impl Shared {
     }
 
     /// A delivery that was handed out was not handled, and that is no failure.
-    pub(super) fn hand_back(self: &Arc<Self>, entry: &Entry) -> Confirmation {
+    pub(super) fn hand_back(self: Arc<Self>, entry: &Entry) -> Confirmation {
         self.meters.settled("hand_back", 1);
         if self.rest(entry, entry.record, Duration::ZERO) {
             return Confirmation::known(Ok(()));
@@ -306,15 +306,18 @@ impl Shared {
     }
 
     fn settle(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         entry: &Entry,
         settlement: Settlement,
         awaited: bool,
     ) -> Confirmation {
-        let mut state = self.lock();
-        state.returned();
-        match state.settle(entry, settlement, awaited) {
-            Ok(Some(slot)) => Confirmation::awaited(Arc::clone(self), slot),
+        let settled = {
+            let mut state = self.lock();
+            state.returned();
+            state.settle(entry, settlement, awaited)
+        };
+        match settled {
+            Ok(Some(slot)) => Confirmation::awaited(self, slot),
             Ok(None) => Confirmation::known(Ok(())),
             Err(error) => Confirmation::known(Err(error)),
         }
@@ -342,7 +345,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The locked state; wakes whom it says to wake after unlocking: fields are dropped in this order.
 pub(super) struct Locked<'a> {
     state: MutexGuard<'a, State>,
-    wakes: Wakes,
+    wakes: Option<Wakes>,
 }
 
 impl Deref for Locked<'_> {
@@ -362,7 +365,7 @@ impl DerefMut for Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         if !self.state.wakes.is_empty() {
-            self.wakes = std::mem::take(&mut self.state.wakes);
+            self.wakes = Some(std::mem::take(&mut self.state.wakes));
         }
     }
 }
