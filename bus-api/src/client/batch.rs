@@ -10,7 +10,7 @@ use super::check;
 use super::core::Core;
 use super::engine::Engine;
 use super::publish::Confirmed;
-use super::window::Room;
+use super::tries::Tries;
 use crate::clock;
 use crate::contract::Message;
 use crate::error::Result;
@@ -65,10 +65,10 @@ pub(crate) async fn publish_all(
     drafts: Vec<Result<Arc<Message>>>,
 ) -> Vec<Result<Confirmed>> {
     let mut sending = Sending {
-        engine: Engine::new(Arc::clone(&core)),
+        engine: Engine::new(Arc::clone(&core), drafts.len()),
         results: drafts.iter().map(|_| None).collect(),
     };
-    let mut now = Instant::now();
+    let mut tries = core.tries(Instant::now());
     for (index, draft) in drafts.into_iter().enumerate() {
         let checked = draft.and_then(|message| {
             check::check(&message, &core.capabilities)?;
@@ -81,9 +81,9 @@ pub(crate) async fn publish_all(
                 continue;
             }
         };
-        match sending.room(&core, &message, &mut now).await {
-            Ok(room) => {
-                sending.engine.push(message, (index, room), now);
+        match sending.room(&core, &message, &mut tries).await {
+            Ok(()) => {
+                sending.engine.push(message, index, &tries);
             }
             Err(error) => sending.results[index] = Some(Err(error)),
         }
@@ -98,16 +98,17 @@ pub(crate) async fn publish_all(
 }
 
 struct Sending {
-    engine: Engine<(usize, Room)>,
+    engine: Engine<usize>,
     results: Vec<Option<Result<Confirmed>>>,
 }
 
 impl Sending {
     /// Room for `message`; while there is none, what was pushed goes on, so that it can free some.
-    /// Waiting moves `now`.
-    async fn room(&mut self, core: &Core, message: &Message, now: &mut Instant) -> Result<Room> {
-        if let Ok(room) = core.try_room(message) {
-            return Ok(room);
+    /// Waiting moves the beginning of the `tries`.
+    async fn room(&mut self, core: &Core, message: &Message, tries: &mut Tries) -> Result<()> {
+        core.check_open()?;
+        if self.engine.try_room(message) {
+            return Ok(());
         }
         let mut room = std::pin::pin!(core.room(message));
         let room = poll_fn(|cx| {
@@ -117,15 +118,15 @@ impl Sending {
             room.as_mut().poll(cx)
         })
         .await;
-        *now = Instant::now();
-        room
+        *tries = core.tries(Instant::now());
+        self.engine.take_room(room?);
+        Ok(())
     }
 
-    /// Takes the outcomes and frees their room.
+    /// Takes the outcomes.
     fn collect(&mut self) {
         while let Some(finished) = self.engine.finished() {
-            let (index, _room) = finished.tag;
-            if let Some(result) = self.results.get_mut(index) {
+            if let Some(result) = self.results.get_mut(finished.tag) {
                 *result = Some(finished.result);
             }
         }

@@ -44,7 +44,7 @@ pub(crate) fn check(message: &Message, capabilities: &Capabilities) -> Result<()
 }
 
 fn check_metadata(metadata: &Metadata) -> Result<()> {
-    if metadata.id.to_string().is_empty() {
+    if metadata.id.is_empty() {
         return Err(invalid("the id of a message is not empty"));
     }
     if metadata

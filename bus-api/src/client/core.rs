@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
 use super::in_flight::InFlight;
-use super::life::{Life, Participant, Stage, closed};
+use super::life::{Life, Participant, closed};
 use super::tries::Tries;
 use super::window::{Room, Window};
 use crate::clock;
@@ -30,7 +30,7 @@ pub(crate) struct Core {
     pub(crate) trace_hook: Option<Arc<dyn TraceHook>>,
     pub(crate) meters: PublishMeters,
     pub(crate) life: Life,
-    pub(crate) window: Window,
+    pub(crate) window: Arc<Window>,
     pub(crate) in_flight: Arc<InFlight>,
     /// By the name of the worker.
     pub(crate) worker_options: Arc<BTreeMap<String, WorkerOptions>>,
@@ -47,7 +47,7 @@ impl Core {
             capabilities: bus.capabilities(),
             meters: PublishMeters::new(bus.name()),
             life: Life::new(),
-            window: Window::new(settings.window, settings.window_bytes),
+            window: Arc::new(Window::new(settings.window, settings.window_bytes)),
             bus,
             settings,
             codecs,
@@ -73,7 +73,7 @@ impl Core {
     /// # Errors
     /// `Closed` after `close`. While participants drain, their handlers can still publish.
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.life.stage() == Stage::Closed {
+        if self.life.is_closed() {
             return Err(closed());
         }
         Ok(())
@@ -121,13 +121,13 @@ impl Core {
         })
     }
 
-    /// The account of tries of a message that is about to be sent, at `now`.
-    pub(crate) fn tries(&self, message: &Message, now: Instant) -> Tries {
+    /// The account of tries of messages that are about to be sent, at `now`.
+    pub(crate) fn tries(&self, now: Instant) -> Tries {
         let dedup_window = self
             .capabilities
             .dedup
             .then_some(self.settings.dedup_window);
-        Tries::new(message, now, self.settings.publish_timeout, dedup_window)
+        Tries::new(now, self.settings.publish_timeout, dedup_window)
     }
 
     /// Hands one batch to the adapter: one result each, in order, at the latest at `deadline`.

@@ -12,6 +12,7 @@ use super::core::Core;
 use super::engine::{Engine, Finished};
 use super::publish::Confirmed;
 use super::publisher::Unseen;
+use super::tries::Tries;
 use super::window::Room;
 use crate::contract::Message;
 use crate::error::Result;
@@ -21,16 +22,13 @@ const TAKEN_AT_ONCE: usize = 512;
 
 /// What a publisher tells its task.
 pub(super) enum Item {
-    Send(Arc<Message>, Ticket),
+    Send(Arc<Message>, Room, Outcome),
     /// Answer when everything before has its outcome.
     Flush(oneshot::Sender<()>),
 }
 
-/// Where the outcome of a message goes, and the room that it frees.
-pub(super) struct Ticket {
-    pub(super) outcome: oneshot::Sender<Result<Confirmed>>,
-    pub(super) room: Room,
-}
+/// Where the outcome of a message goes.
+pub(super) type Outcome = oneshot::Sender<Result<Confirmed>>;
 
 /// Runs until every publisher is dropped and every message has its outcome.
 pub(super) async fn drive(
@@ -39,7 +37,8 @@ pub(super) async fn drive(
     unseen: Arc<Unseen>,
 ) {
     let mut driver = Driver {
-        engine: Engine::new(core),
+        engine: Engine::new(Arc::clone(&core), 0),
+        core,
         outstanding: Outstanding::default(),
         flushes: VecDeque::new(),
         unseen,
@@ -48,7 +47,8 @@ pub(super) async fn drive(
 }
 
 struct Driver {
-    engine: Engine<Ticket>,
+    core: Arc<Core>,
+    engine: Engine<Outcome>,
     outstanding: Outstanding,
     /// Flushes, with the number of messages before them.
     flushes: VecDeque<(u64, oneshot::Sender<()>)>,
@@ -65,9 +65,9 @@ impl Driver {
         loop {
             // Within tokio's budget for one task, so that others run, too.
             let taken = inbox.poll_recv_many(cx, &mut items, TAKEN_AT_ONCE);
-            let now = Instant::now();
+            let tries = self.core.tries(Instant::now());
             for item in items.drain(..) {
-                self.take(item, now);
+                self.take(item, &tries);
             }
             let sent = self.engine.poll(cx);
             while let Some(finished) = self.engine.finished() {
@@ -82,21 +82,20 @@ impl Driver {
         }
     }
 
-    fn take(&mut self, item: Item, now: Instant) {
+    fn take(&mut self, item: Item, tries: &Tries) {
         match item {
-            Item::Send(message, ticket) => {
-                self.engine.push(message, ticket, now);
+            Item::Send(message, room, outcome) => {
+                self.engine.take_room(room);
+                self.engine.push(message, outcome, tries);
                 self.outstanding.add();
             }
             Item::Flush(flushed) => self.flushes.push_back((self.outstanding.added(), flushed)),
         }
     }
 
-    fn finish(&mut self, finished: Finished<Ticket>) {
-        let Ticket { outcome, room } = finished.tag;
+    fn finish(&mut self, finished: Finished<Outcome>) {
         self.outstanding.finish(finished.seq);
-        drop(room);
-        if let Err(Err(error)) = outcome.send(finished.result) {
+        if let Err(Err(error)) = finished.tag.send(finished.result) {
             self.unseen.note(error);
         }
     }

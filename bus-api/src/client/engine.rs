@@ -14,6 +14,7 @@ use super::core::Core;
 use super::lane::{Lane, LaneKey, Step};
 use super::publish::Confirmed;
 use super::tries::{Tries, Verdict};
+use super::window::{Room, Share};
 use crate::contract::{Message, Published};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -38,6 +39,10 @@ pub(super) struct Engine<T> {
     work: FuturesUnordered<Pin<Box<dyn Future<Output = Done<T>> + Send>>>,
     calls: usize,
     finished: VecDeque<Finished<T>>,
+    /// What its messages take of the window.
+    room: Room,
+    /// Of this, what is to be freed: once for all that one poll finishes.
+    freed: Share,
 }
 
 /// A message on its way.
@@ -68,26 +73,39 @@ enum Done<T> {
 }
 
 impl<T: Send + 'static> Engine<T> {
-    pub(super) fn new(core: Arc<Core>) -> Self {
+    /// An engine with places for `expected` messages.
+    pub(super) fn new(core: Arc<Core>, expected: usize) -> Self {
         Self {
+            room: core.window.no_room(),
+            freed: Share::default(),
             core,
             next_seq: 0,
-            ready: VecDeque::new(),
+            ready: VecDeque::with_capacity(expected),
             lanes: HashMap::new(),
             work: FuturesUnordered::new(),
             calls: 0,
-            finished: VecDeque::new(),
+            finished: VecDeque::with_capacity(expected),
         }
     }
 
-    /// Adds a checked message, which came at `now`, behind all others; returns its number. Sent by the
+    /// Takes room for a message, when there is some now. It is free again when the message has its outcome.
+    pub(super) fn try_room(&mut self, message: &Message) -> bool {
+        self.room.try_grow(message.size())
+    }
+
+    /// Takes over room that a message has. It is free again when the message has its outcome.
+    pub(super) fn take_room(&mut self, room: Room) {
+        self.room.join(room);
+    }
+
+    /// Adds a checked message, which has its room, behind all others; returns its number. Sent by the
     /// next poll.
-    pub(super) fn push(&mut self, message: Arc<Message>, tag: T, now: Instant) -> u64 {
+    pub(super) fn push(&mut self, message: Arc<Message>, tag: T, tries: &Tries) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
         self.ready.push_back(Entry {
             seq,
-            tries: self.core.tries(&message, now),
+            tries: tries.of(&message),
             message,
             last_error: None,
             tag,
@@ -104,6 +122,13 @@ impl<T: Send + 'static> Engine<T> {
     ///
     /// Dropping whatever polls it loses nothing: the state is here.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.poll_calls(cx);
+        // Before the owner looks at the outcomes: whoever hears of one finds its room free.
+        self.room.free(std::mem::take(&mut self.freed));
+        polled
+    }
+
+    fn poll_calls(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             self.dispatch(cx);
             match self.work.poll_next_unpin(cx) {
@@ -274,6 +299,7 @@ impl<T: Send + 'static> Engine<T> {
 
     fn finish(&mut self, entry: Entry<T>, result: Result<Published>) {
         let size = entry.message.size();
+        self.freed.add(self.core.window.share(size));
         self.core.meters.finished(size, result.as_ref());
         self.finished.push_back(Finished {
             seq: entry.seq,

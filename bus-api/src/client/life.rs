@@ -1,5 +1,7 @@
 //! Open, draining, closed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -19,6 +21,8 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Life {
     stage: watch::Sender<Stage>,
+    /// The last stage is reached: every publish asks.
+    closed: AtomicBool,
     participants: watch::Sender<usize>,
 }
 
@@ -33,12 +37,17 @@ impl Life {
     pub(crate) fn new() -> Self {
         Self {
             stage: watch::Sender::new(Stage::Open),
+            closed: AtomicBool::new(false),
             participants: watch::Sender::new(0),
         }
     }
 
     pub(crate) fn stage(&self) -> Stage {
         *self.stage.borrow()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Registers a participant.
@@ -64,6 +73,7 @@ impl Life {
             let forward = *stage < to;
             if forward {
                 *stage = to;
+                self.closed.store(to == Stage::Closed, Ordering::Release);
             }
             forward
         });
@@ -125,5 +135,6 @@ mod tests {
         life.advance(Stage::Closed);
         life.advance(Stage::Draining);
         assert_eq!((life.stage(), life.participants()), (Stage::Closed, 0));
+        assert!(life.is_closed());
     }
 }

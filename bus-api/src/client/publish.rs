@@ -209,7 +209,7 @@ impl IntoFuture for Publish<Direct> {
 
 async fn publish(core: &Core, message: Arc<Message>) -> Result<Confirmed> {
     let _room = core.room(&message).await?;
-    let mut tries = core.tries(&message, Instant::now());
+    let mut tries = core.tries(Instant::now()).of(&message);
     loop {
         let results = core
             .send(vec![Arc::clone(&message)], tries.deadline())

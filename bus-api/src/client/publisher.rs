@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::Core;
-use super::driver::{self, Item, Ticket};
+use super::driver::{self, Item};
 use super::publish::{Confirmed, Publish};
 use super::window::Room;
 use crate::contract::Message;
@@ -119,7 +119,7 @@ impl Publisher {
 impl Line {
     fn push(&self, message: Arc<Message>, room: Room) -> Result<PublishConfirmation> {
         let (outcome, result) = oneshot::channel();
-        let item = Item::Send(message, Ticket { outcome, room });
+        let item = Item::Send(message, room, outcome);
         self.items()?.send(item).map_err(|_| gone())?;
         Ok(PublishConfirmation {
             result: Some(result),

@@ -9,7 +9,7 @@ use crate::contract::Message;
 use crate::error::Error;
 
 /// What is known about the tries of one message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Tries {
     /// When it is given up.
     deadline: Instant,
@@ -34,23 +34,24 @@ pub(crate) enum Verdict {
 }
 
 impl Tries {
-    /// A message about to be sent at `now`, given up after `timeout`; `dedup_window` when the transport has dedup.
-    pub(crate) fn new(
-        message: &Message,
-        now: Instant,
-        timeout: Duration,
-        dedup_window: Option<Duration>,
-    ) -> Self {
+    /// For messages about to be sent at `now`, given up after `timeout`; `dedup_window` when the transport has dedup.
+    pub(crate) fn new(now: Instant, timeout: Duration, dedup_window: Option<Duration>) -> Self {
         let after = |delay| now.checked_add(delay).unwrap_or_else(|| far_from(now));
         Self {
             deadline: after(timeout),
-            protected_until: dedup_window
-                .filter(|_| message.dedup_id.is_some())
-                .map(after),
+            protected_until: dedup_window.map(after),
             began: now,
             reserve: timeout / 8,
             failed: 0,
             maybe_stored: false,
+        }
+    }
+
+    /// The same for one of them.
+    pub(crate) fn of(&self, message: &Message) -> Self {
+        Self {
+            protected_until: self.protected_until.filter(|_| message.dedup_id.is_some()),
+            ..*self
         }
     }
 
@@ -125,7 +126,7 @@ mod tests {
         let metadata = Metadata::new(MessageId::new("1"), "test".into(), SystemTime::UNIX_EPOCH);
         let mut message = Message::new(Topic::new("a").unwrap(), metadata, Bytes::new());
         message.dedup_id = dedup_id.then(|| "d".into());
-        Tries::new(&message, Instant::now(), TIMEOUT, dedup.then_some(WINDOW))
+        Tries::new(Instant::now(), TIMEOUT, dedup.then_some(WINDOW)).of(&message)
     }
 
     #[tokio::test(start_paused = true)]

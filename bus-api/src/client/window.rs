@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Counts publishes that are not yet confirmed and their bytes; whoever comes first gets room first.
 #[derive(Debug)]
@@ -11,11 +11,18 @@ pub(crate) struct Window {
     bytes: Bound,
 }
 
-/// Room for one message; free again when dropped.
+/// Room for messages; free again when dropped.
 #[derive(Debug)]
 pub(crate) struct Room {
-    _messages: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
+    window: Arc<Window>,
+    held: Share,
+}
+
+/// What messages take of a window.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Share {
+    messages: usize,
+    bytes: usize,
 }
 
 impl Window {
@@ -30,21 +37,29 @@ impl Window {
     /// Waits for room for one message of `bytes`. One that is larger than the whole window gets in alone.
     ///
     /// Cancel safe.
-    pub(crate) async fn room(&self, bytes: usize) -> Option<Room> {
+    pub(crate) async fn room(self: &Arc<Self>, bytes: usize) -> Option<Room> {
         let messages = self.messages.take(1).await?;
-        let bytes = self.bytes.take(bytes).await?;
-        Some(Room {
-            _messages: messages,
-            _bytes: bytes,
-        })
+        self.bytes.take(bytes).await?.forget();
+        messages.forget();
+        Some(self.taken(self.share(bytes)))
     }
 
     /// Room for one message of `bytes`, when there is some now.
-    pub(crate) fn try_room(&self, bytes: usize) -> Option<Room> {
-        Some(Room {
-            _messages: self.messages.try_take(1)?,
-            _bytes: self.bytes.try_take(bytes)?,
-        })
+    pub(crate) fn try_room(self: &Arc<Self>, bytes: usize) -> Option<Room> {
+        self.try_take(bytes).map(|share| self.taken(share))
+    }
+
+    /// Room for nothing, to be filled.
+    pub(crate) fn no_room(self: &Arc<Self>) -> Room {
+        self.taken(Share::default())
+    }
+
+    /// What one message of `bytes` takes.
+    pub(crate) fn share(&self, bytes: usize) -> Share {
+        Share {
+            messages: 1,
+            bytes: self.bytes.clamp(bytes) as usize,
+        }
     }
 
     /// Messages and bytes that are outstanding.
@@ -56,12 +71,68 @@ impl Window {
     pub(crate) async fn emptied(&self) {
         drop(self.messages.take(usize::MAX).await);
     }
+
+    fn taken(self: &Arc<Self>, held: Share) -> Room {
+        Room {
+            window: Arc::clone(self),
+            held,
+        }
+    }
+
+    fn try_take(&self, bytes: usize) -> Option<Share> {
+        let messages = self.messages.try_take(1)?;
+        self.bytes.try_take(bytes)?.forget();
+        messages.forget();
+        Some(self.share(bytes))
+    }
+
+    fn free(&self, share: Share) {
+        if share.messages > 0 {
+            self.bytes.permits.add_permits(share.bytes);
+            self.messages.permits.add_permits(share.messages);
+        }
+    }
+}
+
+impl Room {
+    /// Takes room for one more message of `bytes`, when there is some now.
+    pub(crate) fn try_grow(&mut self, bytes: usize) -> bool {
+        let share = self.window.try_take(bytes);
+        self.held.add(share.unwrap_or_default());
+        share.is_some()
+    }
+
+    /// Takes over what another one of the same window holds.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        self.held.add(std::mem::take(&mut other.held));
+    }
+
+    /// Frees what some of its messages take: at once for all of them.
+    pub(crate) fn free(&mut self, share: Share) {
+        self.held.messages = self.held.messages.saturating_sub(share.messages);
+        self.held.bytes = self.held.bytes.saturating_sub(share.bytes);
+        self.window.free(share);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.window.free(self.held);
+    }
+}
+
+impl Share {
+    /// Both together.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
 }
 
 /// A fair semaphore that knows its size.
 #[derive(Debug)]
 struct Bound {
-    permits: Arc<Semaphore>,
+    permits: Semaphore,
     size: u32,
 }
 
@@ -69,7 +140,7 @@ impl Bound {
     fn new(size: usize) -> Self {
         let size = u32::try_from(size.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
         Self {
-            permits: Arc::new(Semaphore::new(size as usize)),
+            permits: Semaphore::new(size as usize),
             size,
         }
     }
@@ -79,19 +150,12 @@ impl Bound {
     }
 
     /// `None` cannot happen: these semaphores are never closed.
-    async fn take(&self, wanted: usize) -> Option<OwnedSemaphorePermit> {
-        let wanted = self.clamp(wanted);
-        Arc::clone(&self.permits)
-            .acquire_many_owned(wanted)
-            .await
-            .ok()
+    async fn take(&self, wanted: usize) -> Option<SemaphorePermit<'_>> {
+        self.permits.acquire_many(self.clamp(wanted)).await.ok()
     }
 
-    fn try_take(&self, wanted: usize) -> Option<OwnedSemaphorePermit> {
-        let wanted = self.clamp(wanted);
-        Arc::clone(&self.permits)
-            .try_acquire_many_owned(wanted)
-            .ok()
+    fn try_take(&self, wanted: usize) -> Option<SemaphorePermit<'_>> {
+        self.permits.try_acquire_many(self.clamp(wanted)).ok()
     }
 
     fn used(&self) -> usize {
@@ -105,7 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn count_and_bytes_both_bound() {
-        let window = Window::new(2, 10);
+        let window = Arc::new(Window::new(2, 10));
         let first = window.room(6).await.unwrap();
         assert!(window.try_room(5).is_none());
         assert_eq!(window.used(), (1, 6));
@@ -120,10 +184,35 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_larger_than_the_window_gets_in_alone() {
-        let window = Window::new(2, 10);
+        let window = Arc::new(Window::new(2, 10));
         let room = window.room(11).await.unwrap();
         assert!(window.try_room(1).is_none());
         drop(room);
         assert!(window.try_room(1).is_some());
+    }
+
+    #[tokio::test]
+    async fn room_grows_and_is_freed_in_parts() {
+        let window = Arc::new(Window::new(3, 10));
+        let mut room = window.no_room();
+        assert!(room.try_grow(4));
+        room.join(window.try_room(20).or_else(|| window.try_room(5)).unwrap());
+        assert_eq!(window.used(), (2, 9));
+        assert!(!room.try_grow(2));
+        assert_eq!(window.used(), (2, 9));
+        room.free(window.share(4));
+        assert_eq!(window.used(), (1, 5));
+        drop(room);
+        assert_eq!(window.used(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn giving_up_waiting_takes_nothing() {
+        let window = Arc::new(Window::new(2, 10));
+        let first = window.try_room(10).unwrap();
+        let waiting = tokio::time::timeout(std::time::Duration::from_millis(1), window.room(1));
+        assert!(waiting.await.is_err());
+        drop(first);
+        assert_eq!(window.used(), (0, 0));
     }
 }

@@ -38,6 +38,11 @@ impl MessageId {
             _ => Self(Id::Text(text.into())),
         }
     }
+
+    /// Whether it is the empty text.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(&self.0, Id::Text(text) if text.is_empty())
+    }
 }
 
 impl From<Uuid> for MessageId {
