@@ -49,7 +49,12 @@ impl Held {
 
     /// Handled.
     pub(crate) fn ack(self) -> Confirmation {
-        self.settle(Shared::ack)
+        self.settle(|shared, entry| shared.ack(entry, true))
+    }
+
+    /// Handled, and nobody waits for the broker to confirm.
+    pub(crate) fn done(self) {
+        drop(self.settle(|shared, entry| shared.ack(entry, false)));
     }
 
     /// Failed, with what follows from it.

@@ -28,7 +28,7 @@ mod tests;
 mod wakes;
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::collections::vec_deque::Drain;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -92,15 +92,8 @@ impl Member {
         })
     }
 
-    /// Waits for the next delivery: judged, its lane free, its started-mark written. `None` once the
-    /// subscription has ended; an error ends it and comes once.
-    ///
-    /// Cancel safe.
-    pub(crate) async fn next(&mut self) -> Option<Result<Held>> {
-        poll_fn(|cx| self.poll_next(cx)).await
-    }
-
-    /// The same, to be polled; whoever polled last is woken.
+    /// The next delivery: judged, its lane free, its started-mark written. `None` once the subscription
+    /// has ended; an error ends it and comes once. Whoever polled last is woken.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Held>>> {
         loop {
             if let Some(held) = self.out.pop_front() {
@@ -112,25 +105,16 @@ impl Member {
         }
     }
 
-    /// Waits for a first delivery, then for up to `max` of them or until `linger` has passed. Without
-    /// order across members, one batch may hold several deliveries of a key, in order.
-    ///
-    /// Cancel safe: what was collected is returned by the next call.
-    pub(crate) async fn next_batch(
-        &mut self,
-        max: usize,
-        linger: Duration,
-    ) -> Option<Result<Vec<Held>>> {
-        poll_fn(|cx| self.poll_batch(cx, max.max(1), linger)).await
-    }
-
-    /// [`next_batch`](Self::next_batch), to be polled.
+    /// A first delivery, then up to `max` of them or what has come when `linger` has passed. Without order
+    /// across members, one batch may hold several deliveries of a key, in order. What was collected is
+    /// here until the batch is complete.
     pub(crate) fn poll_batch(
         &mut self,
         cx: &mut Context<'_>,
         max: usize,
         linger: Duration,
-    ) -> Poll<Option<Result<Vec<Held>>>> {
+    ) -> Poll<Option<Result<Drain<'_, Held>>>> {
+        let max = max.max(1);
         let mut over = false;
         while self.out.len() < max && !over {
             match self.poll_fill(cx, max - self.out.len(), true) {
@@ -159,7 +143,7 @@ impl Member {
         }
         self.linger = None;
         let count = self.out.len().min(max);
-        Poll::Ready(Some(Ok(self.out.drain(..count).collect())))
+        Poll::Ready(Some(Ok(self.out.drain(..count))))
     }
 
     /// Adds at least one and up to `max` deliveries to `out` (`None`), or says that the end has come

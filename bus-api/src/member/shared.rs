@@ -232,9 +232,9 @@ impl Shared {
     }
 
     /// A delivery that was handed out is handled.
-    pub(super) fn ack(self: Arc<Self>, entry: &Entry) -> Confirmation {
+    pub(super) fn ack(self: Arc<Self>, entry: &Entry, awaited: bool) -> Confirmation {
         self.meters.acked.increment(1);
-        self.settle(entry, Settlement::Ack, true)
+        self.settle(entry, Settlement::Ack, awaited)
     }
 
     /// A delivery that was handed out failed.

@@ -73,17 +73,23 @@ impl BusClient {
 /// [`close`](Self::close) waits for that.
 #[derive(Debug)]
 pub struct Subscription<E> {
-    core: Arc<Core>,
     members: Vec<Member>,
     /// Which member is asked first, so that none is starved.
     first: usize,
     over: bool,
-    unknown: Counter,
-    /// Names of the types that it takes; none means all.
-    types: Vec<EventType>,
-    decode: fn(&Message, &Codecs) -> Result<E>,
+    reader: Reader<E>,
     /// What the next call says, because a batch came first.
     failed: Option<Error>,
+}
+
+/// Makes events of deliveries.
+#[derive(Debug)]
+struct Reader<E> {
+    core: Arc<Core>,
+    unknown: Counter,
+    /// Names of the types that are taken; none means all.
+    types: Vec<EventType>,
+    decode: fn(&Message, &Codecs) -> Result<E>,
 }
 
 impl<E: Event> Subscription<E> {
@@ -93,17 +99,20 @@ impl<E: Event> Subscription<E> {
             Scope::Broadcast => BROADCAST_LABEL,
         };
         let transport = core.transport();
-        Self {
-            members,
-            first: 0,
-            over: false,
+        let reader = Reader {
             unknown: counter!(
                 metric::UNKNOWN_TYPES, "transport" => transport, "group" => group.to_owned()
             ),
             types,
             decode: E::from_message,
-            failed: None,
             core,
+        };
+        Self {
+            members,
+            first: 0,
+            over: false,
+            reader,
+            failed: None,
         }
     }
 }
@@ -163,7 +172,7 @@ impl<E> Subscription<E> {
             loop {
                 match self.members[index].poll_next(cx) {
                     Poll::Ready(Some(Ok(held))) => {
-                        if let Some(received) = self.receive(held) {
+                        if let Some(received) = self.reader.read(held) {
                             self.first = (index + 1) % count;
                             return Poll::Ready(Some(Ok(received)));
                         }
@@ -203,7 +212,8 @@ impl<E> Subscription<E> {
                 let room = max - batch.len();
                 match self.members[index].poll_batch(cx, room, Duration::ZERO) {
                     Poll::Ready(Some(Ok(more))) => {
-                        batch.extend(more.into_iter().filter_map(|held| self.receive(held)));
+                        batch.reserve(more.len());
+                        batch.extend(more.filter_map(|held| self.reader.read(held)));
                     }
                     Poll::Ready(Some(Err(error))) => {
                         failed = Some(error);
@@ -228,8 +238,19 @@ impl<E> Subscription<E> {
         Poll::Pending
     }
 
+    /// It is over; the other patterns stop, too.
+    fn end<T>(&mut self, error: Option<Error>) -> Option<Result<T>> {
+        self.over = true;
+        for member in &mut self.members {
+            member.stop();
+        }
+        error.map(Err)
+    }
+}
+
+impl<E> Reader<E> {
     /// The event of a delivery. What is none of this stream's is settled here.
-    fn receive(&self, held: Held) -> Option<Received<E>> {
+    fn read(&self, held: Held) -> Option<Received<E>> {
         if let Some(name) = held.message().metadata.event_type.as_deref()
             && !(self.types.is_empty() || self.types.iter().any(|known| known.is(name)))
         {
@@ -238,7 +259,7 @@ impl<E> Subscription<E> {
                 target: "bus", topic = %held.message().topic, r#type = name,
                 "a message of a type that the stream does not take is settled unseen"
             );
-            drop(held.ack());
+            held.done();
             return None;
         }
         match (self.decode)(held.message(), &self.core.codecs) {
@@ -249,15 +270,6 @@ impl<E> Subscription<E> {
                 None
             }
         }
-    }
-
-    /// It is over; the other patterns stop, too.
-    fn end<T>(&mut self, error: Option<Error>) -> Option<Result<T>> {
-        self.over = true;
-        for member in &mut self.members {
-            member.stop();
-        }
-        error.map(Err)
     }
 }
 

@@ -1,15 +1,17 @@
 //! Answering requests.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::client::encode_reply_failure;
 use crate::contract::{Failure, IncomingRequest, Message, Replier, ReplyTo};
-use crate::worker::call::{Call, Item, Outcome, Work};
+use crate::worker::call::{Call, Handled, Item, Outcome, Work};
 use crate::worker::context::Context;
 use crate::worker::error::{HandlerError, HandlerResult};
 use crate::worker::service::Handlers;
@@ -24,6 +26,16 @@ const MOST_AT_ONCE: usize = 128;
 /// The replies of a responder on their way to the adapter.
 #[derive(Clone)]
 pub(crate) struct Replies(mpsc::Sender<(ReplyTo, Message)>);
+
+impl Replies {
+    /// Waits for room and sends.
+    async fn send(&self, to: ReplyTo, reply: Box<Message>) {
+        // A closed channel: the worker has left, and nobody waits any more.
+        if let Ok(place) = self.0.reserve().await {
+            place.send((to, *reply));
+        }
+    }
+}
 
 /// Sends the replies of a responder, as many at once as there are.
 pub(crate) struct ReplySender {
@@ -67,45 +79,45 @@ async fn send_all(mut replies: mpsc::Receiver<(ReplyTo, Message)>, replier: Arc<
 }
 
 /// Answers one request. `service` is ready.
-pub(crate) async fn handle(
+///
+/// One block that holds the request once, as [`single::handle`](crate::worker::single::handle).
+pub(crate) fn handle(
     shared: Arc<Shared>,
-    service: Handlers,
+    mut service: Handlers,
     request: IncomingRequest,
     replies: Replies,
-) {
-    let Some(left) = request.deadline.checked_duration_since(Instant::now()) else {
-        shared.counts.overdue.add(1);
-        return;
-    };
-    let outcome = answer(
-        &shared,
-        service,
-        &request,
-        left.min(shared.settings.timeout),
-    )
-    .await;
-    if Instant::now() >= request.deadline {
-        // Nobody waits any more: the requester has its own time-out, whatever came of it here.
-        shared.counts.overdue.add(1);
-        return;
-    }
-    let reply = match outcome {
-        Ok(reply) => {
-            shared.counts.answered.add(1);
-            shared.meters.answered(None);
-            reply
+) -> impl Future<Output = ()> + Send {
+    async move {
+        let Some(left) = request.deadline.checked_duration_since(Instant::now()) else {
+            shared.counts.overdue.add(1);
+            return;
+        };
+        let outcome = match call(&shared, &request, left.min(shared.settings.timeout)) {
+            Ok((call, span)) => reply(shared.run(&mut service, call, span).await),
+            Err(failure) => Err(failure),
+        };
+        if Instant::now() >= request.deadline {
+            // Nobody waits any more: the requester has its own time-out, whatever came of it here.
+            shared.counts.overdue.add(1);
+            return;
         }
-        Err(failure) => refuse(&shared, &request.message, &failure),
-    };
-    // A closed channel: the worker has left, and nobody waits any more.
-    let _ = replies.0.send((request.reply_to, reply)).await;
+        let reply = match outcome {
+            Ok(reply) => {
+                shared.counts.answered.add(1);
+                shared.meters.answered(None);
+                reply
+            }
+            Err(failure) => Box::new(refuse(&shared, &request.message, &failure)),
+        };
+        replies.send(request.reply_to, reply).await;
+    }
 }
 
 /// Answers a request that is not going to be handled any more.
 pub(crate) async fn give_up(shared: &Shared, request: IncomingRequest, replies: &Replies) {
     let failure = Failure::new("canceled", "the responder is shutting down");
-    let reply = refuse(shared, &request.message, &failure);
-    let _ = replies.0.send((request.reply_to, reply)).await;
+    let reply = Box::new(refuse(shared, &request.message, &failure));
+    replies.send(request.reply_to, reply).await;
 }
 
 fn refuse(shared: &Shared, request: &Message, failure: &Failure) -> Message {
@@ -119,12 +131,15 @@ fn refuse(shared: &Shared, request: &Message, failure: &Failure) -> Message {
     encode_reply_failure(shared.home.bus.core(), request, failure)
 }
 
-async fn answer(
+/// The call of a request's handler, and the span around it.
+///
+/// # Errors
+/// Why it cannot be called.
+fn call(
     shared: &Shared,
-    mut service: Handlers,
     request: &IncomingRequest,
     limit: Duration,
-) -> Result<Message, Failure> {
+) -> Result<(Call, Span), Failure> {
     let message = &request.message;
     let found = shared.routes.of_request(message);
     let route = found.and_then(|found| Some((found, shared.routes.get(found.route)?)));
@@ -142,12 +157,13 @@ async fn answer(
         work: Work::One(Item { context, event }),
         limit,
     };
-    let outcome = shared
-        .run(&mut service, call, shared.span(message, 1))
-        .await;
-    let outcome = outcome.unwrap_or_else(shut_down);
-    match outcome.map(|handled| handled.0) {
-        Ok(Outcome::Reply(reply)) => Ok(*reply),
+    Ok((call, shared.span(message, 1)))
+}
+
+/// The reply of a handler; `None`: it was dropped.
+fn reply(outcome: Option<HandlerResult<Handled>>) -> Result<Box<Message>, Failure> {
+    match outcome.unwrap_or_else(shut_down).map(|handled| handled.0) {
+        Ok(Outcome::Reply(reply)) => Ok(reply),
         Ok(Outcome::Done | Outcome::Each(_)) => Err(Failure::new(
             Failure::HANDLER,
             "a layer answered without a reply",

@@ -119,10 +119,13 @@ async fn call(shared: &Shared, mut service: Handlers, group: Group<'_>, probe: b
         mut members,
     } = group;
     if !matches!(kind, Kind::Batch(..)) {
-        return match members.pop() {
-            Some((held, item)) => single::call(shared, service, held, found, item, probe).await,
-            None => false,
+        let Some((held, item)) = members.pop() else {
+            return false;
         };
+        let run = single::Run::begin(found, probe);
+        let (call, span) = single::call(shared, found, item, &held);
+        let outcome = shared.run(&mut service, call, span).await;
+        return run.end(shared, held, outcome);
     }
     let (batch, items): (Vec<Held>, Vec<Item>) = members.into_iter().unzip();
     let Some(first) = batch.first() else {

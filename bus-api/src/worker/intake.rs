@@ -51,8 +51,7 @@ pub(crate) enum Mode {
 
 /// All sources of a worker, asked in turn.
 pub(crate) struct Intake {
-    /// Each owns its source until it gives something.
-    pulls: Vec<ReusableBoxFuture<'static, (Source, Pulled)>>,
+    pulls: Vec<Pull>,
     /// Who is asked first, so that none starves the others.
     turn: usize,
     mode: Mode,
@@ -60,9 +59,21 @@ pub(crate) struct Intake {
     ended: Vec<Source>,
 }
 
+/// A source that is asked.
+enum Pull {
+    Member(Member),
+    /// A running call, which owns the responder until it gives something.
+    Responder(ReusableBoxFuture<'static, (Responder, Pulled)>),
+}
+
 impl Intake {
     pub(crate) fn new(sources: Vec<Source>, mode: Mode, stop: CancellationToken) -> Self {
-        let pull = |source| ReusableBoxFuture::new(pull(source, mode, stop.clone()));
+        let pull = |source| match source {
+            Source::Member(member) => Pull::Member(member),
+            Source::Responder(responder) => {
+                Pull::Responder(ReusableBoxFuture::new(pull(responder, stop.clone())))
+            }
+        };
         Self {
             pulls: sources.into_iter().map(pull).collect(),
             turn: 0,
@@ -80,17 +91,24 @@ impl Intake {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Pulled> {
         for _ in 0..self.pulls.len() {
             self.turn = (self.turn + 1) % self.pulls.len();
-            let Poll::Ready((source, pulled)) = self.pulls[self.turn].poll(cx) else {
-                continue;
+            let pulled = match &mut self.pulls[self.turn] {
+                Pull::Member(member) => poll_member(member, self.mode, cx),
+                Pull::Responder(call) => match call.poll(cx) {
+                    Poll::Ready((responder, pulled @ Pulled::Ended(_))) => {
+                        self.ended.push(Source::Responder(responder));
+                        drop(self.pulls.swap_remove(self.turn));
+                        return Poll::Ready(pulled);
+                    }
+                    Poll::Ready((responder, pulled)) => {
+                        call.set(pull(responder, self.stop.clone()));
+                        Poll::Ready(pulled)
+                    }
+                    Poll::Pending => Poll::Pending,
+                },
             };
-            if matches!(pulled, Pulled::Ended(_)) {
-                self.ended.push(source);
-                drop(self.pulls.swap_remove(self.turn));
-            } else {
-                let next = pull(source, self.mode, self.stop.clone());
-                self.pulls[self.turn].set(next);
+            if pulled.is_ready() {
+                return pulled;
             }
-            return Poll::Ready(pulled);
         }
         if self.pulls.is_empty() {
             return Poll::Ready(Pulled::Stopped);
@@ -102,39 +120,38 @@ impl Intake {
     pub(crate) async fn finish(self) -> (Vec<Source>, Vec<Pulled>) {
         let (mut sources, mut given) = (self.ended, Vec::new());
         for pull in self.pulls {
-            let (source, pulled) = pull.await;
-            sources.push(source);
-            given.push(pulled);
+            match pull {
+                Pull::Member(member) => sources.push(Source::Member(member)),
+                Pull::Responder(call) => {
+                    let (responder, pulled) = call.await;
+                    sources.push(Source::Responder(responder));
+                    given.push(pulled);
+                }
+            }
         }
         (sources, given)
     }
 }
 
-async fn pull(mut source: Source, mode: Mode, stop: CancellationToken) -> (Source, Pulled) {
-    let pulled = tokio::select! {
-        biased;
-        pulled = source.pull(mode) => pulled,
-        () = stop.cancelled() => Pulled::Stopped,
-    };
-    (source, pulled)
+fn poll_member(member: &mut Member, mode: Mode, cx: &mut Context<'_>) -> Poll<Pulled> {
+    match mode {
+        Mode::OneByOne => member.poll_next(cx).map(|next| given(next, Pulled::One)),
+        Mode::Batches(max, linger) => member
+            .poll_batch(cx, max, linger)
+            .map(|next| given(next, |batch| Pulled::Many(batch.collect()))),
+    }
 }
 
-impl Source {
-    /// Cancel safe.
-    async fn pull(&mut self, mode: Mode) -> Pulled {
-        match self {
-            Self::Member(member) => match mode {
-                Mode::OneByOne => given(member.next().await, Pulled::One),
-                Mode::Batches(max, linger) => {
-                    given(member.next_batch(max, linger).await, Pulled::Many)
-                }
-            },
-            Self::Responder(responder) => match responder.next().await {
-                Ok(request) => Pulled::Request(request, responder.replies.clone()),
-                Err(error) => Pulled::Ended(Some(error)),
-            },
-        }
-    }
+async fn pull(mut responder: Responder, stop: CancellationToken) -> (Responder, Pulled) {
+    let pulled = tokio::select! {
+        biased;
+        received = responder.next() => match received {
+            Ok(request) => Pulled::Request(request, responder.replies.clone()),
+            Err(error) => Pulled::Ended(Some(error)),
+        },
+        () = stop.cancelled() => Pulled::Stopped,
+    };
+    (responder, pulled)
 }
 
 fn given<T>(next: Option<Result<T>>, wrap: impl FnOnce(T) -> Pulled) -> Pulled {

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
@@ -60,6 +61,7 @@ impl Pump {
                 biased;
                 pulled = self.intake.next() => pulled,
                 () = self.shared.breaker_changed.notified() => return Ok(()),
+                () = self.shared.stop.cancelled() => return Err(Stop(None)),
             },
         };
         self.begin(pulled, slot)
@@ -162,8 +164,6 @@ impl Pump {
 }
 
 fn spawn(work: impl Future<Output = ()> + Send + 'static, slot: OwnedSemaphorePermit) {
-    tokio::spawn(async move {
-        work.await;
-        drop(slot);
-    });
+    // An async block would hold the work twice: as it was captured, and as it is awaited.
+    tokio::spawn(work.map(|()| drop(slot)));
 }

@@ -28,7 +28,7 @@ impl Shared {
         match outcome {
             Ok(()) => {
                 self.counts.handled.add(1);
-                drop(held.ack());
+                held.done();
                 Ending::Ok
             }
             Err(error) if self.stop.is_cancelled() && is_given_up(&error) => self.hand_back(held),
@@ -108,7 +108,7 @@ impl Shared {
                     );
                 }
                 self.counts.skipped.add(1);
-                drop(held.ack());
+                held.done();
             }
             Unknown::DeadLetter => {
                 self.settle_failure(held, failure, Decision::DeadLetter);

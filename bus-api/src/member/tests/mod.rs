@@ -7,9 +7,24 @@ mod pausing;
 mod settling;
 mod waking;
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use super::*;
+
+impl Member {
+    async fn next(&mut self) -> Option<Result<Held>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    async fn next_batch(&mut self, max: usize, linger: Duration) -> Option<Result<Vec<Held>>> {
+        poll_fn(|cx| {
+            self.poll_batch(cx, max, linger)
+                .map(|next| next.map(|batch| batch.map(Iterator::collect)))
+        })
+        .await
+    }
+}
 
 /// The number of a message.
 fn number(held: &Held) -> u64 {
