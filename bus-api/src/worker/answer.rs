@@ -81,6 +81,10 @@ async fn send_all(mut replies: mpsc::Receiver<(ReplyTo, Message)>, replier: Arc<
 /// Answers one request. `service` is ready.
 ///
 /// One block that holds the request once, as [`single::handle`](crate::worker::single::handle).
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async function holds its arguments twice"
+)]
 pub(crate) fn handle(
     shared: Arc<Shared>,
     mut service: Handlers,

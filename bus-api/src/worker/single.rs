@@ -22,6 +22,10 @@ use crate::worker::shared::Shared;
 ///
 /// One block that holds the delivery once: async functions inside each other would keep a copy each, for
 /// as long as the handler runs.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async function holds its arguments twice"
+)]
 pub(crate) fn handle(
     shared: Arc<Shared>,
     mut service: Handlers,
