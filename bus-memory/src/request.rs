@@ -1,7 +1,7 @@
 //! Requests and replies.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
 
 use async_trait::async_trait;
 use bus_api::{
@@ -27,13 +27,12 @@ pub(crate) async fn request(
     if message.payload.len() > max_payload {
         return Err(too_large(message.payload.len(), max_payload));
     }
-    let late = || timeout("no reply came in time").with("topic", &message.topic);
+    let topic = message.topic.clone();
+    let late = || timeout("no reply came in time").with("topic", &topic);
     if deadline <= Instant::now() {
         return Err(late());
     }
     let space = &connection.space;
-    let late = late();
-    let topic = message.topic.clone();
     let (address, arrives) = {
         let mut state = space.lock();
         let address = state.responders.new_address();
@@ -47,7 +46,7 @@ pub(crate) async fn request(
     match tokio::time::timeout_at(deadline, arrives).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(closed()),
-        Err(_) => Err(late),
+        Err(_) => Err(late()),
     }
 }
 
@@ -196,16 +195,22 @@ impl MemoryReplier {
         let requester = state.responders.requester(reply_to);
         drop(state);
         // What cannot reach its requester is lost on the way.
-        let reachable = connection
-            .space
-            .live_connections()
-            .iter()
-            .any(|other| Some(other.id) == requester && other.usable().is_ok());
-        if reachable {
+        let reachable = |requester| is_reachable(&connection.space, requester);
+        if requester.is_some_and(reachable) {
             connection.space.lock().responders.answer(reply_to, message);
         }
         Ok(())
     }
+}
+
+fn is_reachable(space: &Space, connection: u64) -> bool {
+    space
+        .connections
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .iter()
+        .filter_map(Weak::upgrade)
+        .any(|known| known.id == connection && known.usable().is_ok())
 }
 
 #[async_trait]
