@@ -68,21 +68,29 @@ pub(crate) async fn publish_all(
         engine: Engine::new(Arc::clone(&core), drafts.len()),
         results: drafts.iter().map(|_| None).collect(),
     };
+    let checked = |message: Arc<Message>| {
+        check::check(&message, &core.capabilities)?;
+        Ok(message)
+    };
+    let drafts: Vec<Result<Arc<Message>>> = drafts
+        .into_iter()
+        .map(|draft| draft.and_then(checked))
+        .collect();
+    // For all at once, when there is; else for each when it is its turn.
+    let messages = drafts.iter().flatten().map(|message| &**message);
+    let roomy = core.check_open().is_ok() && sending.engine.try_room(messages);
     let mut tries = core.tries(Instant::now());
     for (index, draft) in drafts.into_iter().enumerate() {
-        let checked = draft.and_then(|message| {
-            check::check(&message, &core.capabilities)?;
-            Ok(message)
-        });
-        let message = match checked {
-            Ok(message) => message,
-            Err(error) => {
-                sending.results[index] = Some(Err(error));
-                continue;
-            }
+        let sent = match draft {
+            Ok(message) if roomy => Ok(message),
+            Ok(message) => sending
+                .room(&core, &message, &mut tries)
+                .await
+                .map(|()| message),
+            Err(error) => Err(error),
         };
-        match sending.room(&core, &message, &mut tries).await {
-            Ok(()) => {
+        match sent {
+            Ok(message) => {
                 sending.engine.push(message, index, &tries);
             }
             Err(error) => sending.results[index] = Some(Err(error)),
@@ -107,7 +115,7 @@ impl Sending {
     /// Waiting moves the beginning of the `tries`.
     async fn room(&mut self, core: &Core, message: &Message, tries: &mut Tries) -> Result<()> {
         core.check_open()?;
-        if self.engine.try_room(message) {
+        if self.engine.try_room([message]) {
             return Ok(());
         }
         let mut room = std::pin::pin!(core.room(message));

@@ -88,9 +88,10 @@ impl<T: Send + 'static> Engine<T> {
         }
     }
 
-    /// Takes room for a message, when there is some now. It is free again when the message has its outcome.
-    pub(super) fn try_room(&mut self, message: &Message) -> bool {
-        self.room.try_grow(message.size())
+    /// Takes room for messages, when there is some for all of them now. What a message takes is free again
+    /// when it has its outcome.
+    pub(super) fn try_room<'a>(&mut self, messages: impl IntoIterator<Item = &'a Message>) -> bool {
+        self.room.try_grow(messages.into_iter().map(Message::size))
     }
 
     /// Takes over room that a message has. It is free again when the message has its outcome.

@@ -46,7 +46,8 @@ impl Window {
 
     /// Room for one message of `bytes`, when there is some now.
     pub(crate) fn try_room(self: &Arc<Self>, bytes: usize) -> Option<Room> {
-        self.try_take(bytes).map(|share| self.taken(share))
+        let share = self.share(bytes);
+        self.try_take(share).then(|| self.taken(share))
     }
 
     /// Room for nothing, to be filled.
@@ -79,11 +80,24 @@ impl Window {
         }
     }
 
-    fn try_take(&self, bytes: usize) -> Option<Share> {
-        let messages = self.messages.try_take(1)?;
-        self.bytes.try_take(bytes)?.forget();
-        messages.forget();
-        Some(self.share(bytes))
+    fn try_take(&self, share: Share) -> bool {
+        let Ok(messages) = u32::try_from(share.messages) else {
+            return false;
+        };
+        let Ok(bytes) = u32::try_from(share.bytes) else {
+            return false;
+        };
+        match (
+            self.messages.permits.try_acquire_many(messages),
+            self.bytes.permits.try_acquire_many(bytes),
+        ) {
+            (Ok(messages), Ok(bytes)) => {
+                messages.forget();
+                bytes.forget();
+                true
+            }
+            _ => false,
+        }
     }
 
     fn free(&self, share: Share) {
@@ -95,11 +109,17 @@ impl Window {
 }
 
 impl Room {
-    /// Takes room for one more message of `bytes`, when there is some now.
-    pub(crate) fn try_grow(&mut self, bytes: usize) -> bool {
-        let share = self.window.try_take(bytes);
-        self.held.add(share.unwrap_or_default());
-        share.is_some()
+    /// Takes room for more messages of these `bytes`, when there is some for all of them now.
+    pub(crate) fn try_grow(&mut self, bytes: impl IntoIterator<Item = usize>) -> bool {
+        let mut share = Share::default();
+        for bytes in bytes {
+            share.add(self.window.share(bytes));
+        }
+        let taken = self.window.try_take(share);
+        if taken {
+            self.held.add(share);
+        }
+        taken
     }
 
     /// Takes over what another one of the same window holds.
@@ -154,10 +174,6 @@ impl Bound {
         self.permits.acquire_many(self.clamp(wanted)).await.ok()
     }
 
-    fn try_take(&self, wanted: usize) -> Option<SemaphorePermit<'_>> {
-        self.permits.try_acquire_many(self.clamp(wanted)).ok()
-    }
-
     fn used(&self) -> usize {
         (self.size as usize).saturating_sub(self.permits.available_permits())
     }
@@ -195,12 +211,15 @@ mod tests {
     async fn room_grows_and_is_freed_in_parts() {
         let window = Arc::new(Window::new(3, 10));
         let mut room = window.no_room();
-        assert!(room.try_grow(4));
+        assert!(room.try_grow([1, 3]));
+        assert_eq!(window.used(), (2, 4));
+        room.free(window.share(1));
         room.join(window.try_room(20).or_else(|| window.try_room(5)).unwrap());
-        assert_eq!(window.used(), (2, 9));
-        assert!(!room.try_grow(2));
-        assert_eq!(window.used(), (2, 9));
-        room.free(window.share(4));
+        assert_eq!(window.used(), (2, 8));
+        assert!(!room.try_grow([3]));
+        assert!(!room.try_grow([0, 0]));
+        assert_eq!(window.used(), (2, 8));
+        room.free(window.share(3));
         assert_eq!(window.used(), (1, 5));
         drop(room);
         assert_eq!(window.used(), (0, 0));

@@ -12,7 +12,7 @@ use crate::contract::{
     SubscriptionId,
 };
 
-/// A judged delivery.
+/// A judged delivery. It is moved from queue to queue, so what few have is apart: see [`Rare`].
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) slot: Slot,
@@ -20,17 +20,29 @@ pub(super) struct Entry {
     pub(super) message: Arc<Message>,
     pub(super) position: Position,
     pub(super) delivery: u32,
-    /// What earlier attempts left behind; never `started`, see `marked`.
-    pub(super) record: AttemptRecord,
+    rare: Option<Box<Rare>>,
     /// A started-mark has to be stored before a handler runs.
     pub(super) mark: bool,
     /// The stored record says `started`.
     pub(super) marked: bool,
     /// It may have killed its last holder.
     pub(super) suspect: bool,
-    /// Its key rests until then.
-    pub(super) not_before: Option<Instant>,
     pub(super) lane: Option<LaneId>,
+}
+
+/// What only a delivery has that comes again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Rare {
+    /// What earlier attempts left behind; never `started`, see [`Entry::marked`].
+    record: AttemptRecord,
+    /// Its key rests until then.
+    not_before: Option<Instant>,
+}
+
+impl Rare {
+    fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
 }
 
 impl Entry {
@@ -42,26 +54,56 @@ impl Entry {
             message: delivery.message,
             position: delivery.position,
             delivery: delivery.delivery,
-            record,
+            rare: Rare {
+                record,
+                not_before: delivery.not_before,
+            }
+            .boxed(),
             mark: false,
             marked: false,
             suspect: false,
-            not_before: delivery.not_before,
             lane: None,
         }
+    }
+
+    /// What earlier attempts left behind.
+    pub(super) fn record(&self) -> AttemptRecord {
+        self.rare
+            .as_ref()
+            .map_or_else(AttemptRecord::default, |rare| rare.record)
+    }
+
+    /// The same delivery after another attempt.
+    pub(super) fn with_record(&self, record: AttemptRecord) -> Self {
+        let not_before = self.not_before();
+        Self {
+            rare: Rare { record, not_before }.boxed(),
+            ..self.clone()
+        }
+    }
+
+    /// Until when its key rests.
+    pub(super) fn not_before(&self) -> Option<Instant> {
+        self.rare.as_ref()?.not_before
+    }
+
+    /// The same, and its key rests no more.
+    pub(super) fn take_not_before(&mut self) -> Option<Instant> {
+        self.rare.as_mut()?.not_before.take()
     }
 
     /// What is stored before a handler runs.
     pub(super) fn started(&self) -> AttemptRecord {
         AttemptRecord {
             started: true,
-            ..self.record
+            ..self.record()
         }
     }
 
     /// The record to store when it is requeued without a failure; `None` when the stored one is right.
     pub(super) fn unfinished(&self) -> Option<AttemptRecord> {
-        (self.marked || self.record != AttemptRecord::default()).then_some(self.record)
+        let record = self.record();
+        (self.marked || record != AttemptRecord::default()).then_some(record)
     }
 }
 

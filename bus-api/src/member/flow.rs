@@ -60,7 +60,7 @@ impl Flow {
 
     /// It is its key's turn.
     fn begin(&mut self, mut entry: Entry) {
-        match entry.not_before.take() {
+        match entry.take_not_before() {
             Some(at) => {
                 let slot = entry.slot;
                 self.parked.insert(entry, at);
@@ -96,7 +96,7 @@ impl Flow {
             give(entry);
             left -= 1;
             let Some(lane) = lane else { continue };
-            let free = |next: &Entry| next.not_before.is_none() && !(quarantine && next.suspect);
+            let free = |next: &Entry| next.not_before().is_none() && !(quarantine && next.suspect);
             while left > 0
                 && let Some(mut next) = self.lanes.follow(lane, free)
             {
@@ -167,7 +167,7 @@ impl Flow {
         }
         self.lanes.take_waiting(&unwanted, &mut out);
         let parked = self.parked.take(&unwanted);
-        let waiting = out.into_iter().map(|entry| (entry.not_before, entry));
+        let waiting = out.into_iter().map(|entry| (entry.not_before(), entry));
         waiting
             .chain(parked.into_iter().map(|(at, entry)| (Some(at), entry)))
             .collect()

@@ -39,7 +39,7 @@ impl Held {
 
     /// 1 + recorded failures + recorded crashes.
     pub(crate) fn attempt(&self) -> u32 {
-        self.entry.record.attempt()
+        self.entry.record().attempt()
     }
 
     /// Hand-overs as the broker counts them.

@@ -248,7 +248,7 @@ impl Shared {
         let now: SystemTime = clock::now();
         let (after, failed, record) = match decision {
             Decision::DeadLetter => {
-                let record = entry.record.failed(now);
+                let record = entry.record().failed(now);
                 let settlement = self.give_up(&entry.message, &entry.position, &record, failure);
                 return self.settle(entry, settlement, awaited);
             }
@@ -259,12 +259,12 @@ impl Shared {
                     id = %entry.message.metadata.id, kind = %failure.kind, ?after,
                     "a delivery failed and is tried again"
                 );
-                let failed = entry.record.failed(now);
+                let failed = entry.record().failed(now);
                 (after, failed, Some(failed))
             }
             Decision::Defer { after } => {
                 self.meters.settled("defer", 1);
-                (after, entry.record, entry.unfinished())
+                (after, entry.record(), entry.unfinished())
             }
         };
         if self.rest(entry, failed, after) {
@@ -276,7 +276,7 @@ impl Shared {
     /// A delivery that was handed out was not handled, and that is no failure.
     pub(super) fn hand_back(self: Arc<Self>, entry: &Entry) -> Confirmation {
         self.meters.settled("hand_back", 1);
-        if self.rest(entry, entry.record, Duration::ZERO) {
+        if self.rest(entry, entry.record(), Duration::ZERO) {
             return Confirmation::known(Ok(()));
         }
         self.settle(entry, Settlement::Release, true)
@@ -297,11 +297,7 @@ impl Shared {
             .checked_add(after)
             .unwrap_or(now + Duration::from_secs(u32::MAX.into()));
         state.returned();
-        let entry = Entry {
-            record,
-            ..entry.clone()
-        };
-        state.park(entry, at);
+        state.park(entry.with_record(record), at);
         true
     }
 

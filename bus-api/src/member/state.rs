@@ -290,7 +290,7 @@ impl State {
 
     /// Parks what failed and is tried again in place, and stores its record.
     pub(super) fn park(&mut self, mut entry: Entry, at: Instant) {
-        let (slot, receipt, record) = (entry.slot, entry.receipt, entry.record);
+        let (slot, receipt, record) = (entry.slot, entry.receipt, entry.record());
         let unfinished = entry.unfinished();
         (entry.marked, entry.mark) = (false, self.durable);
         entry.suspect = self.durable && record.crashes > 0;

@@ -7,16 +7,24 @@ use bytes::Bytes;
 
 use super::*;
 use crate::contract::{
-    AttemptRecord, Message, MessageId, Metadata, Offset, Position, Receipt, Topic,
+    AttemptRecord, Delivery, Message, MessageId, Metadata, Offset, Position, Receipt, Topic,
 };
 
 fn entry(slot: Slot, key: Option<&'static str>, suspect: bool) -> Entry {
+    resting_until(None, slot, key, suspect)
+}
+
+fn resting_until(
+    not_before: Option<Instant>,
+    slot: Slot,
+    key: Option<&'static str>,
+    suspect: bool,
+) -> Entry {
     let now = SystemTime::UNIX_EPOCH;
     let metadata = Metadata::new(MessageId::new("1"), "test".into(), now);
     let mut message = Message::new(Topic::new("a").unwrap(), metadata, Bytes::new());
     message.key = key.map(|key| Bytes::from_static(key.as_bytes()));
-    Entry {
-        slot,
+    let delivery = Delivery {
         receipt: Receipt {
             slot: slot as u64,
             epoch: 1,
@@ -24,13 +32,14 @@ fn entry(slot: Slot, key: Option<&'static str>, suspect: bool) -> Entry {
         message: Arc::new(message),
         position: Position::new("log".into(), Offset(slot as u64, 0), now),
         delivery: 1,
-        record: AttemptRecord::default(),
-        mark: suspect,
-        marked: false,
-        suspect,
-        not_before: None,
-        lane: None,
-    }
+        redelivered: suspect,
+        not_before,
+        record: None,
+        malformed: None,
+    };
+    let mut entry = Entry::new(slot, delivery, AttemptRecord::default());
+    (entry.mark, entry.suspect) = (suspect, suspect);
+    entry
 }
 
 fn take(flow: &mut Flow, followers: bool) -> Vec<Entry> {
@@ -96,9 +105,7 @@ fn whatever_waits_can_be_taken_out() {
     flow.enter(entry(2, None, true));
     flow.enter(entry(3, Some("k"), false));
     flow.enter(entry(4, Some("k"), false));
-    let mut resting = entry(5, None, false);
-    resting.not_before = Some(Instant::now());
-    flow.enter(resting);
+    flow.enter(resting_until(Some(Instant::now()), 5, None, false));
     let mut removed: Vec<_> = flow.remove(|entry| entry.slot != 3);
     removed.sort_by_key(|(_, entry)| entry.slot);
     let found: Vec<_> = removed
