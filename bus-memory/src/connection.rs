@@ -64,6 +64,9 @@ impl Connection {
 
     /// Waits for as long as the broker cannot be reached.
     pub(crate) async fn reachable(&self) -> Result<()> {
+        if self.usable().is_ok() {
+            return Ok(());
+        }
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);

@@ -26,15 +26,14 @@ impl Space {
         limits: Limits,
     ) -> Vec<Result<Published>> {
         let mut results = Vec::with_capacity(batch.len());
-        let mut touched = Vec::new();
         let mut state = self.lock();
         let clock = Clock::read(&mut state);
         state.expire(clock.now);
         state.expire_window(clock.now);
         for message in batch {
-            results.push(state.publish_one(message, limits, self.broker(), &clock, &mut touched));
+            results.push(state.publish_one(message, limits, self.broker(), &clock));
         }
-        state.wake(&touched);
+        state.wake_touched();
         let drops = state.drops_to_report(clock.now);
         drop(state);
         if !drops.is_empty() {
@@ -50,7 +49,6 @@ impl Space {
         make: impl FnOnce(&Position) -> Result<(Message, Option<Box<str>>)>,
         topic: &bus_api::Topic,
     ) -> Result<Published> {
-        let mut touched = Vec::new();
         let mut state = self.lock();
         let clock = Clock::read(&mut state);
         let log = state.log(topic, self.broker());
@@ -60,8 +58,8 @@ impl Space {
         let position = position.ok_or_else(|| not_found("the log does not exist"))?;
         let (message, malformed) = make(position)?;
         state.make_room(message.size())?;
-        state.store(log, Arc::new(message), malformed, &clock, &mut touched);
-        state.wake(&touched);
+        state.store(log, Arc::new(message), malformed, &clock);
+        state.wake_touched();
         Ok(published)
     }
 }
@@ -96,7 +94,6 @@ impl State {
         limits: Limits,
         broker: &str,
         clock: &Clock,
-        touched: &mut Vec<Key>,
     ) -> Result<Published> {
         if message.payload.len() > limits.max_payload {
             return Err(too_large(message.payload.len(), limits.max_payload));
@@ -122,7 +119,7 @@ impl State {
         if let Some(id) = message.dedup_id.clone() {
             self.window.remember(clock.now, log, id, published.clone());
         }
-        self.store(log, message, None, clock, touched);
+        self.store(log, message, None, clock);
         Ok(published)
     }
 
@@ -143,7 +140,6 @@ impl State {
         message: Arc<Message>,
         malformed: Option<Box<str>>,
         clock: &Clock,
-        touched: &mut Vec<Key>,
     ) {
         let number = self.store.next();
         let mut pending = 0;
@@ -158,8 +154,8 @@ impl State {
                 pending += 1;
             }
         }
-        if touched.last() != Some(&log) && !touched.contains(&log) {
-            touched.push(log);
+        if self.touched.last() != Some(&log) && !self.touched.contains(&log) {
+            self.touched.push(log);
         }
         self.store.push(Stored {
             log,
@@ -171,9 +167,12 @@ impl State {
         });
     }
 
-    /// Wakes who waits for messages of these logs.
-    fn wake(&mut self, touched: &[Key]) {
-        for log in touched.iter().filter_map(|key| self.logs.get(*key)) {
+    /// Wakes who waits for messages of the logs that were just written.
+    fn wake_touched(&mut self) {
+        for key in self.touched.drain(..) {
+            let Some(log) = self.logs.get(key) else {
+                continue;
+            };
             for key in &log.subscriptions {
                 if let Some(subscription) = self.subscriptions.get_mut(*key) {
                     subscription.wake_one();

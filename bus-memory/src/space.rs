@@ -47,6 +47,8 @@ pub(crate) struct State {
     pub(crate) topics: HashMap<Topic, Key>,
     /// The topic that was looked for last: the next message often has the same.
     last_topic: Option<(Topic, Key)>,
+    /// The logs that the call under way has written.
+    pub(crate) touched: Vec<Key>,
     incarnations: u64,
     pub(crate) subscriptions: Slab<Subscription>,
     pub(crate) durable: BTreeMap<SubscriptionId, Key>,
@@ -73,6 +75,7 @@ impl Space {
             logs: Slab::default(),
             topics: HashMap::new(),
             last_topic: None,
+            touched: Vec::new(),
             incarnations: 0,
             subscriptions: Slab::default(),
             durable: BTreeMap::new(),

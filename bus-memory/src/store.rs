@@ -183,6 +183,9 @@ impl Store {
 
     /// The number of the oldest message.
     pub(crate) fn oldest(&mut self) -> Option<u64> {
+        if self.contains(self.floor) {
+            return Some(self.floor);
+        }
         // Looked for from where it was last found: each place is passed once.
         self.floor = self.first_from(self.floor).unwrap_or(self.next);
         (self.floor < self.next).then_some(self.floor)

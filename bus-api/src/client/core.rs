@@ -101,6 +101,10 @@ impl Core {
     /// `Closed`.
     pub(crate) async fn room(&self, message: &Message) -> Result<Room> {
         self.check_open()?;
+        // Whoever waits already has what is free: nobody is overtaken.
+        if let Some(room) = self.window.try_room(message.size()) {
+            return Ok(room);
+        }
         let room = self.window.room(message.size()).await.ok_or_else(closed)?;
         // It may have been closed while this waited.
         self.check_open()?;
