@@ -91,6 +91,11 @@ pub fn next() -> MessageId {
 /// ```
 #[must_use]
 pub fn next_at(now: SystemTime) -> MessageId {
+    next_in(millis(now))
+}
+
+/// The millisecond of `now` that an identity can name.
+pub(crate) fn millis(now: SystemTime) -> u64 {
     let since = now
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
@@ -98,7 +103,11 @@ pub fn next_at(now: SystemTime) -> MessageId {
         .as_secs()
         .wrapping_mul(1000)
         .wrapping_add(since.subsec_millis().into());
-    let millis = millis & ((1 << 48) - 1);
+    millis & ((1 << 48) - 1)
+}
+
+/// A new identity, made in this millisecond, which [`millis`] gave.
+pub(crate) fn next_in(millis: u64) -> MessageId {
     CONTEXT.with(|cell| {
         let mut context = cell.take().unwrap_or_else(Context::new);
         let id = context.next(millis);

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use super::check;
 use super::core::Core;
 use super::engine::Engine;
+use super::moment::Moment;
 use super::publish::Confirmed;
 use super::tries::Tries;
-use crate::clock;
 use crate::contract::Message;
 use crate::error::Result;
 use crate::event::Event;
@@ -31,7 +31,7 @@ impl PublishBatch {
         events: impl IntoIterator<Item = &'a E>,
     ) -> Self {
         let codec = core.codecs.default_codec();
-        let now = clock::now();
+        let now = Moment::now();
         Self {
             drafts: events
                 .into_iter()

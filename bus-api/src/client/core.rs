@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
 use super::in_flight::InFlight;
 use super::life::{Life, Participant, closed};
+use super::moment::Moment;
 use super::tries::Tries;
 use super::window::{Room, Window};
-use crate::clock;
 use crate::connect::Settings;
 use crate::contract::{Bus, Capabilities, Message, Metadata, Published};
 use crate::error::{Error, ErrorKind, Result};
@@ -81,16 +80,13 @@ impl Core {
 
     /// Metadata of a message made now: a new id, the configured source, the current trace context.
     pub(crate) fn metadata(&self) -> Metadata {
-        self.metadata_at(clock::now())
+        self.metadata_at(Moment::now())
     }
 
     /// The same for one of many messages that are made at once.
-    pub(crate) fn metadata_at(&self, now: SystemTime) -> Metadata {
-        let mut metadata = Metadata::new(
-            ids::next_at(now),
-            Arc::clone(&self.settings.source),
-            whole_micros(now),
-        );
+    pub(crate) fn metadata_at(&self, moment: Moment) -> Metadata {
+        let id = ids::next_in(moment.millis);
+        let mut metadata = Metadata::new(id, Arc::clone(&self.settings.source), moment.time);
         metadata.trace = self.trace_hook.as_ref().and_then(|hook| hook.current());
         metadata
     }
@@ -171,13 +167,4 @@ impl Core {
         }
         results
     }
-}
-
-/// Whole microseconds: what CloudEvents `time` holds on every transport.
-pub(super) fn whole_micros(time: SystemTime) -> SystemTime {
-    let nanos = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .subsec_nanos();
-    time - Duration::from_nanos(u64::from(nanos % 1_000))
 }

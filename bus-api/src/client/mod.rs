@@ -11,6 +11,7 @@ mod engine;
 mod in_flight;
 mod lane;
 mod life;
+mod moment;
 mod publish;
 mod publisher;
 mod reply;

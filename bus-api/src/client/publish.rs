@@ -134,7 +134,7 @@ impl<V> Publish<V> {
 
     /// CloudEvents `time`, instead of now.
     pub fn time(self, time: SystemTime) -> Self {
-        self.edit(|message| message.metadata.time = super::core::whole_micros(time))
+        self.edit(|message| message.metadata.time = super::moment::whole_micros(time))
     }
 
     /// The id that all messages of one business transaction share.

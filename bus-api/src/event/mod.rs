@@ -30,7 +30,7 @@ pub use octets::Octets;
 pub use raw::Raw;
 pub use request::Request;
 
-use crate::contract::{Message, Metadata, Pattern, Topic};
+use crate::contract::{Headers, Message, Metadata, Pattern, Topic};
 use crate::error::Result;
 
 /// A typed value that can be published: usually derived with `#[derive(Event)]`.
@@ -146,9 +146,16 @@ pub trait Event: Sized + Send + Sync + 'static {
         metadata.content_type = Some(self.content_type(codec)).filter(|name| !name.is_empty());
         metadata.subject = self.subject().or(metadata.subject);
         metadata.dataschema = self.dataschema().or(metadata.dataschema);
-        let mut message = Message::new(topic, metadata, self.encode(codec)?);
-        message.key = self.key();
-        Ok(message)
+        // Written in one piece: a message is large.
+        Ok(Message {
+            topic,
+            key: self.key(),
+            metadata,
+            headers: Headers::new(),
+            payload: self.encode(codec)?,
+            dedup_id: None,
+            targeted: None,
+        })
     }
 }
 

@@ -128,6 +128,9 @@ impl<E> Subscription<E> {
     /// Waits for at least one event and returns up to `max` of those that are there. Without order across
     /// members it may hold several of a key, in order.
     ///
+    /// Settling many is cheapest when it is begun for all of them, as [`Received::ack`] does at once, and then
+    /// awaited one after the other: they go to the broker together.
+    ///
     /// Cancel safe.
     pub async fn next_batch(&mut self, max: usize) -> Option<Result<Vec<Received<E>>>> {
         std::future::poll_fn(|cx| self.poll_many(cx, max.max(1))).await
