@@ -101,9 +101,9 @@ fn a_message_allocates_no_more_than_before() {
         in_batches(bus.clone(), Rc::clone(&stream), count)
     });
     let costs = [
-        ("many in flight", sent, 420),
-        ("one by one", single, 1_300),
-        ("in batches", batches, 354),
+        ("many in flight", sent, 213),
+        ("one by one", single, 1_100),
+        ("in batches", batches, 120),
     ];
     check("hundredths of allocations", &costs);
 }
@@ -139,7 +139,7 @@ fn a_message_takes_no_more_instructions_than_before() {
     if !has_valgrind || cfg!(not(debug_assertions)) {
         return;
     }
-    let costs = [("many in flight", 33_242), ("ack in batches", 47_757)]
+    let costs = [("many in flight", 20_479), ("ack in batches", 28_132)]
         .map(|(work, was)| (work, instructions_each(work), was));
     check("instructions", &costs);
 }
