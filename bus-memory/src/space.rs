@@ -1,6 +1,6 @@
 //! A namespace of a broker: everything that it keeps, behind one short lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
@@ -324,21 +324,24 @@ impl State {
         }
         let next = self.store.next();
         let lowest = subscription.oldest(&self.store).unwrap_or(next);
-        let pattern = subscription.pattern.clone();
+        let wanted = self.matching_logs(&subscription.pattern);
         let numbers: Vec<_> = self
             .store
             .iter_from(lowest)
-            .filter(|(_, stored)| self.is_about(&pattern, stored.log))
+            .filter(|(_, stored)| wanted.contains(&stored.log))
             .map(|(number, _)| number)
             .collect();
         self.rewind(key, &numbers, None, next);
         true
     }
 
-    fn is_about(&self, pattern: &Pattern, log: Key) -> bool {
-        self.logs
-            .get(log)
-            .is_some_and(|log| pattern.matches(log.topic()))
+    /// The logs whose topics match: asked once for each log, not for each of its messages.
+    fn matching_logs(&self, pattern: &Pattern) -> BTreeSet<Key> {
+        let matching = self
+            .logs
+            .iter()
+            .filter(|(_, log)| pattern.matches(log.topic()));
+        matching.map(|(key, _)| key).collect()
     }
 
     /// Replaces what a subscription has to settle.
@@ -402,6 +405,7 @@ impl State {
             // `Start` may grow; what is not known starts with everything that there is.
             _ => (None, 0, SystemTime::UNIX_EPOCH),
         };
+        let wanted = self.matching_logs(pattern);
         let numbers = self
             .store
             .iter()
@@ -412,7 +416,7 @@ impl State {
                     stored.stored_at >= time
                 }
             })
-            .filter(|(_, stored)| self.is_about(pattern, stored.log))
+            .filter(|(_, stored)| wanted.contains(&stored.log))
             .map(|(number, _)| number)
             .collect();
         let not_before = match start {
