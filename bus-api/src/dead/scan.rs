@@ -60,7 +60,12 @@ impl<'a> Scan<'a> {
     async fn look(&mut self, found: &mut Vec<DeadLetter>, limit: usize) -> Result<()> {
         let wanted = limit - found.len();
         let store = self.core.bus.dead_letters();
-        let mut size = wanted.max(LOOKED_AT);
+        // Where every entry matches, more would be read for nothing.
+        let mut size = if self.filter.is_all() {
+            wanted
+        } else {
+            wanted.max(LOOKED_AT)
+        };
         loop {
             let page = store.page(self.group, self.cursor.as_ref(), size).await?;
             let one_too_many = page
