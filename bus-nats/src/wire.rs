@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bus_api::cloudevents::{self, Decoded, Extent, Known, Style};
-use bus_api::{ErrorKind, Message, Offset, Position, Result, Topic};
+use bus_api::{Error, ErrorKind, Message, Offset, Position, Result, Topic};
 use bytes::Bytes;
 
 use crate::error::{NAME, error};
@@ -16,21 +16,38 @@ pub(crate) const WIRE_ID: &str = "Nats-Msg-Id";
 /// The header that says which message must be the last one of the subject.
 pub(crate) const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 
-/// Adds a header.
+fn wrong() -> Error {
+    error(
+        ErrorKind::Encode,
+        "a header cannot be written to NATS: its name or value has an illegal character",
+    )
+}
+
+/// Sets a header.
 ///
 /// # Errors
 /// `Encode` when it cannot be written: names and values of the bus can.
 pub(crate) fn put(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
-    let wrong = || {
-        error(
-            ErrorKind::Encode,
-            "a header cannot be written to NATS: its name or value has an illegal character",
-        )
-    };
-    let name: HeaderName = name.parse().map_err(|_| wrong())?;
+    let name = usual(name).map_or_else(|| name.parse().map_err(|_| wrong()), Ok)?;
     let value: HeaderValue = value.parse().map_err(|_| wrong())?;
-    headers.append(name, value);
+    headers.insert(name, value);
     Ok(())
+}
+
+/// A name that most messages have: it needs no allocation and no check.
+fn usual(name: &str) -> Option<HeaderName> {
+    macro_rules! among {
+        ($($usual:literal)*) => {
+            match name {
+                $($usual => Some(const { HeaderName::from_static($usual) }),)*
+                _ => None,
+            }
+        };
+    }
+    among!(
+        "ce-id" "ce-source" "ce-specversion" "ce-time" "ce-type" "ce-datacontenttype" "ce-correlationid"
+        "ce-causationid" "ce-traceparent" "bus-format" "bus-key" "bus-topic"
+    )
 }
 
 /// The headers of `message`.
@@ -41,7 +58,8 @@ pub(crate) fn headers(message: &Message, extent: Extent) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     let mut result = Ok(());
     cloudevents::write(message, Style::Nats, extent, &mut |name, value| {
-        let written = put(&mut headers, name, &String::from_utf8_lossy(value));
+        let value = std::str::from_utf8(value).map_err(|_| wrong());
+        let written = value.and_then(|value| put(&mut headers, name, value));
         if result.is_ok() {
             result = written;
         }
