@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::core::{Anchor, Core};
 use crate::error::{NAME, error, is_final};
+use crate::keys::Keys;
 use crate::link::Link;
 use crate::request::Requester;
 use crate::socket::Socket;
@@ -67,7 +68,8 @@ impl NatsBus {
         }
         let most = server.map_or(USUAL_PAYLOAD, |server| server.max_payload);
         let inbox = format!("_INBOX.{}", uuid::Uuid::new_v4().simple());
-        let link = Link::new(main, Arc::clone(&life), inbox, violated);
+        let keys = Keys::new(config.settings.namespace.clone());
+        let link = Link::new(main, Arc::clone(&life), keys, inbox, violated);
         let core = Core::new(config, life, link, feed, most.saturating_sub(FOR_HEADERS));
         let anchor = core.anchor();
         core.link.start(&core).await?;

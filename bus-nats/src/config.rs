@@ -150,6 +150,8 @@ impl Config {
         let mut options = ConnectOptions::new()
             .name(&*self.settings.source)
             .ping_interval(Duration::from_secs(5))
+            // They consist of names that were checked.
+            .skip_subject_validation(true)
             .connection_timeout(
                 self.settings
                     .connect_timeout

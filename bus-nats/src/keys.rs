@@ -34,7 +34,7 @@ impl Keys {
     }
 
     pub(crate) fn topic(&self, topic: &Topic) -> String {
-        format!("{}.t.{topic}", self.namespace)
+        [self.namespace.as_str(), ".t.", topic.as_str()].concat()
     }
 
     pub(crate) fn pattern(&self, pattern: &Pattern) -> String {

@@ -1,12 +1,13 @@
 //! Asking the server: everything that is answered goes through one inbox, in the order of the calls.
 
+use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Subject};
-use bus_api::Error;
+use async_nats::{Client, HeaderMap, Subject};
 use bus_api::adapter::Life;
+use bus_api::{Error, Message};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -14,6 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::core::Core;
+use crate::keys::Keys;
+use crate::publish::write;
 use crate::slots::{Answer, Slots};
 pub(crate) use crate::slots::{Line, Lost, Slot};
 use crate::socket::Socket;
@@ -21,12 +24,24 @@ use crate::socket::Socket;
 /// A message on its way out.
 struct Out {
     id: u64,
-    subject: Subject,
-    reply: Subject,
-    headers: Option<HeaderMap>,
-    payload: Bytes,
+    what: What,
 }
 
+enum What {
+    Ready(Written),
+    /// Written only when it is sent: many may wait, and written ones are many small pieces of memory.
+    Message(Arc<Message>),
+}
+
+/// What the server gets.
+pub(crate) struct Written {
+    pub(crate) subject: Subject,
+    pub(crate) headers: Option<HeaderMap>,
+    pub(crate) payload: Bytes,
+}
+
+/// Messages that one line takes up at once.
+const AT_ONCE: usize = 64;
 /// After so long without an answer a question is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -34,6 +49,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Link {
     pub(crate) socket: Socket,
     life: Arc<Life>,
+    keys: Keys,
     inbox: String,
     next: AtomicU64,
     pub(crate) slots: Arc<Slots>,
@@ -53,6 +69,7 @@ impl Link {
     pub(crate) fn new(
         socket: Socket,
         life: Arc<Life>,
+        keys: Keys,
         inbox: String,
         violations: mpsc::UnboundedReceiver<String>,
     ) -> Arc<Self> {
@@ -62,6 +79,7 @@ impl Link {
         Arc::new(Self {
             socket,
             life,
+            keys,
             inbox,
             next: AtomicU64::new(0),
             slots: Arc::default(),
@@ -120,20 +138,21 @@ impl Link {
         headers: Option<HeaderMap>,
         payload: impl Into<Bytes>,
     ) -> Slot {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let reply = Subject::from(format!("{}.{id}", self.inbox));
-        self.place(line, id, subject.into(), reply, headers, payload.into())
+        let written = Written {
+            subject: subject.into(),
+            headers,
+            payload: payload.into(),
+        };
+        self.place(line, What::Ready(written))
     }
 
-    fn place(
-        &self,
-        line: Line,
-        id: u64,
-        subject: Subject,
-        reply: Subject,
-        headers: Option<HeaderMap>,
-        payload: Bytes,
-    ) -> Slot {
+    /// The same for a message of the bus, which is stored.
+    pub(crate) fn publish(&self, message: Arc<Message>) -> Slot {
+        self.place(Line::Data, What::Message(message))
+    }
+
+    fn place(&self, line: Line, what: What) -> Slot {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, waiting) = oneshot::channel();
         let lost = if self.life.is_over() {
             Some(Lost::Closed)
@@ -142,28 +161,17 @@ impl Link {
         } else {
             None
         };
-        let slot = Slot {
-            id,
-            slots: Arc::clone(&self.slots),
-            answer: waiting,
-        };
+        let slot = Slot::new(id, Arc::clone(&self.slots), waiting);
         if let Some(lost) = lost {
             let _ = answer.send(Err(lost));
             return slot;
         }
-        self.slots.open(id, line, subject.clone(), answer);
-        let out = Out {
-            id,
-            subject,
-            reply,
-            headers,
-            payload,
-        };
+        self.slots.open(id, line, answer);
         let queue = match line {
             Line::Data => &self.data,
             Line::Control => &self.control,
         };
-        if queue.send(out).is_err() {
+        if queue.send(Out { id, what }).is_err() {
             self.slots.answer(id, Err(Lost::Closed));
         }
         slot
@@ -242,40 +250,59 @@ impl Link {
 
 /// Sends what waits in one line, in order.
 async fn pump(link: Arc<Link>, mut queue: mpsc::UnboundedReceiver<Out>) {
-    while let Some(out) = queue.recv().await {
-        let id = out.id;
-        if !link.socket.reach().up {
-            link.slots.answer(id, Err(Lost::Unsent));
-            continue;
-        }
-        if !link.slots.sending(id) {
-            continue;
-        }
+    let mut waiting = Vec::with_capacity(AT_ONCE);
+    let mut reply = format!("{}.", link.inbox);
+    let inbox = reply.len();
+    while queue.recv_many(&mut waiting, AT_ONCE).await > 0 {
         let Ok(client) = link.socket.client() else {
             return;
         };
-        let most = client.max_payload();
-        let bytes = out.payload.len() + out.headers.as_ref().map_or(0, wire_size);
-        if bytes > most {
-            link.slots.answer(id, Err(Lost::TooLarge { bytes, most }));
-            continue;
-        }
-        let sent = match out.headers {
-            Some(headers) => {
-                client
-                    .publish_with_reply_and_headers(out.subject, out.reply, headers, out.payload)
-                    .await
+        for Out { id, what } in waiting.drain(..) {
+            reply.truncate(inbox);
+            // Writing to a string does not fail.
+            let _ = write!(reply, "{id}");
+            if let Err(lost) = send(&link, &client, id, &reply, what).await {
+                link.slots.answer(id, Err(lost));
             }
-            None => {
-                client
-                    .publish_with_reply(out.subject, out.reply, out.payload)
-                    .await
-            }
-        };
-        if sent.is_err() {
-            link.slots.answer(id, Err(Lost::Unsent));
         }
     }
+}
+
+async fn send(
+    link: &Link,
+    client: &Client,
+    id: u64,
+    reply: &str,
+    what: What,
+) -> Result<(), Lost> {
+    if !link.socket.reach().up {
+        return Err(Lost::Unsent);
+    }
+    let Written {
+        subject,
+        headers,
+        payload,
+    } = match what {
+        What::Ready(written) => written,
+        What::Message(message) => write(&link.keys, &message).map_err(Lost::Refused)?,
+    };
+    if !link.slots.sending(id, &subject) {
+        return Ok(());
+    }
+    let most = client.max_payload();
+    let bytes = payload.len() + headers.as_ref().map_or(0, wire_size);
+    if bytes > most {
+        return Err(Lost::TooLarge { bytes, most });
+    }
+    let reply = Subject::from(reply);
+    let sent = match headers {
+        Some(headers) => {
+            let sending = client.publish_with_reply_and_headers(subject, reply, headers, payload);
+            sending.await
+        }
+        None => client.publish_with_reply(subject, reply, payload).await,
+    };
+    sent.map_err(|_| Lost::Unsent)
 }
 
 /// What headers take on the wire.

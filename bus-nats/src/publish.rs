@@ -8,7 +8,8 @@ use bus_api::{Message, Published, Result};
 use crate::api::pub_ack;
 use crate::core::Core;
 use crate::error::{closed, too_large, unavailable};
-use crate::link::{Line, Lost, Slot};
+use crate::keys::Keys;
+use crate::link::{Lost, Slot, Written};
 use crate::retention;
 use crate::wire::{WIRE_ID, headers, put};
 
@@ -19,23 +20,29 @@ const ATTRIBUTES: usize = 300;
 fn send(core: &Core, batch: &[Arc<Message>]) -> Vec<Result<Slot>> {
     batch
         .iter()
-        .map(|message| send_one(core, message))
+        .map(|message| match message.payload.len() {
+            bytes if bytes > core.max_payload => Err(too_large(bytes, core.max_payload)),
+            _ => Ok(core.link.publish(Arc::clone(message))),
+        })
         .collect()
 }
 
-fn send_one(core: &Core, message: &Message) -> Result<Slot> {
-    if message.payload.len() > core.max_payload {
-        return Err(too_large(message.payload.len(), core.max_payload));
-    }
+/// A message as it is stored.
+///
+/// # Errors
+/// `Encode` when a header cannot be written.
+pub(crate) fn write(keys: &Keys, message: &Message) -> Result<Written> {
     let mut headers = headers(message, Extent::Usual)?;
     if let Some(dedup) = &message.dedup_id {
         // The server's window is the stream's, so the topic is part of what it tells duplicates by.
         let id = format!("{}/{}", message.topic, plain(dedup));
         put(&mut headers, WIRE_ID, &id)?;
     }
-    let subject = core.keys.topic(&message.topic);
-    let payload = message.payload.clone();
-    Ok(core.link.send(Line::Data, subject, Some(headers), payload))
+    Ok(Written {
+        subject: keys.topic(&message.topic).into(),
+        headers: Some(headers),
+        payload: message.payload.clone(),
+    })
 }
 
 /// Any text as one that the client neither trims nor refuses.

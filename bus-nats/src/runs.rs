@@ -119,19 +119,26 @@ impl Handle {
             .is_some_and(|run| run.epoch == epoch && *run.server == *of)
     }
 
-    /// Whether the server has not been able to forget yet what it has confirmed: a server that ended soon after may have.
-    pub(crate) fn stands(&self, confirmed: &Confirmed) -> bool {
-        let Some(run) = &confirmed.run else {
-            return true;
-        };
+    /// Says of what the server has confirmed whether it has not been able to forget it until now: a server that ended
+    /// soon after may have.
+    pub(crate) fn standing(&self) -> impl Fn(&Confirmed) -> bool {
         let socket = &self.core.link.socket;
         let reach = socket.reach();
-        if reach.up && socket.server().is_some_and(|info| info.server_id == **run) {
-            return true;
+        let server = socket.server().filter(|_| reach.up);
+        move |confirmed| {
+            let Some(run) = &confirmed.run else {
+                return true;
+            };
+            if server
+                .as_ref()
+                .is_some_and(|info| info.server_id == **run)
+            {
+                return true;
+            }
+            let breaks = reach.epoch.saturating_sub(confirmed.epoch) + u64::from(!reach.up);
+            let is_flushed = |lost_at| confirmed.at + FLUSHED <= lost_at;
+            breaks == 1 && reach.lost_at.is_some_and(is_flushed)
         }
-        let breaks = reach.epoch.saturating_sub(confirmed.epoch) + u64::from(!reach.up);
-        let is_flushed = |lost_at| confirmed.at + FLUSHED <= lost_at;
-        breaks == 1 && reach.lost_at.is_some_and(is_flushed)
     }
 
     /// Until when something is this member's in another run of the server; `None` when that has forgotten it, or takes

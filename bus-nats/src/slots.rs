@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::{Message, StatusCode, Subject};
 use bus_api::Error;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
 use crate::error::{closed, denied, no_answer, too_large, unavailable};
@@ -21,7 +21,7 @@ pub(crate) enum Line {
 }
 
 /// Why nothing came back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Lost {
     /// It was not sent: the server cannot be reached.
     Unsent,
@@ -31,6 +31,8 @@ pub(crate) enum Lost {
     NoResponders,
     /// The user may not send to this subject.
     Denied(String),
+    /// It cannot be written.
+    Refused(Error),
     /// It has more bytes than the server takes.
     TooLarge { bytes: usize, most: usize },
     /// The connection was closed.
@@ -44,6 +46,7 @@ impl Lost {
             Self::Unsent => unavailable(),
             Self::Unanswered => no_answer().indeterminate(),
             Self::NoResponders => unavailable(),
+            Self::Refused(error) => error,
             Self::Denied(subject) => denied(&subject),
             Self::TooLarge { bytes, most } => too_large(bytes, most),
             Self::Closed => closed().indeterminate(),
@@ -56,9 +59,9 @@ pub(crate) type Answer = Result<Message, Lost>;
 /// Whoever waits for an answer.
 struct Waiting {
     answer: oneshot::Sender<Answer>,
-    subject: Subject,
     line: Line,
-    sent: Option<Instant>,
+    /// When it was sent, and where to.
+    sent: Option<(Instant, Subject)>,
     /// Nobody waits any more; it is sent all the same.
     given_up: bool,
 }
@@ -73,16 +76,9 @@ impl Slots {
     }
 
     /// Somebody begins to wait.
-    pub(crate) fn open(
-        &self,
-        id: u64,
-        line: Line,
-        subject: Subject,
-        answer: oneshot::Sender<Answer>,
-    ) {
+    pub(crate) fn open(&self, id: u64, line: Line, answer: oneshot::Sender<Answer>) {
         let waiting = Waiting {
             answer,
-            subject,
             line,
             sent: None,
             given_up: false,
@@ -99,12 +95,12 @@ impl Slots {
     }
 
     /// Notes that it is sent now; false when whoever waited was told that it is not.
-    pub(crate) fn sending(&self, id: u64) -> bool {
+    pub(crate) fn sending(&self, id: u64, subject: &Subject) -> bool {
         let mut slots = self.lock();
         let Some(waiting) = slots.get_mut(&id) else {
             return false;
         };
-        waiting.sent = Some(Instant::now());
+        waiting.sent = Some((Instant::now(), subject.clone()));
         if waiting.given_up {
             slots.remove(&id);
         }
@@ -151,7 +147,10 @@ impl Slots {
         self.lock()
             .iter()
             .filter(|(_, waiting)| waiting.line == line)
-            .filter(|(_, waiting)| waiting.sent.is_some_and(|sent| sent <= before))
+            .filter(|(_, waiting)| {
+                let sent = waiting.sent.as_ref();
+                sent.is_some_and(|(at, _)| *at <= before)
+            })
             .map(|(id, _)| *id)
             .collect()
     }
@@ -170,7 +169,10 @@ impl Slots {
         let mut slots = self.lock();
         let ids: Vec<u64> = slots
             .iter()
-            .filter(|(_, waiting)| &*waiting.subject == subject)
+            .filter(|(_, waiting)| {
+                let sent = waiting.sent.as_ref();
+                sent.is_some_and(|(_, to)| **to == *subject)
+            })
             .map(|(id, _)| *id)
             .collect();
         for id in ids {
@@ -184,23 +186,51 @@ impl Slots {
 /// An answer that is waited for.
 pub(crate) struct Slot {
     pub(crate) id: u64,
-    pub(crate) slots: Arc<Slots>,
-    pub(crate) answer: oneshot::Receiver<Answer>,
+    slots: Arc<Slots>,
+    answer: oneshot::Receiver<Answer>,
+    /// The answer that was waited for, until it is taken.
+    heard: Option<Answer>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.give_up(self.id);
+        // What has an answer is forgotten already.
+        if !self.answer.is_terminated() {
+            self.slots.give_up(self.id);
+        }
     }
 }
 
 impl Slot {
+    pub(crate) fn new(id: u64, slots: Arc<Slots>, answer: oneshot::Receiver<Answer>) -> Self {
+        Self {
+            id,
+            slots,
+            answer,
+            heard: None,
+        }
+    }
+
+    /// Waits until there is an answer; says whether the server gave it. It is kept.
+    pub(crate) async fn wait(&mut self) -> bool {
+        if !self.answer.is_terminated() {
+            let answer = (&mut self.answer).await;
+            self.heard = Some(answer.unwrap_or(Err(Lost::Closed)).and_then(heard));
+        }
+        matches!(self.heard, Some(Ok(_)))
+    }
+
     /// Waits for the answer, at most so long.
     pub(crate) async fn answer(mut self, patience: Duration) -> Answer {
-        match tokio::time::timeout(patience, &mut self.answer).await {
-            Ok(Ok(answer)) => answer.and_then(heard),
-            Ok(Err(_)) => Err(Lost::Closed),
-            Err(_) => Err(Lost::Unanswered),
+        // What is here already needs no timer.
+        match self.answer.try_recv() {
+            Ok(answer) => answer.and_then(heard),
+            Err(TryRecvError::Closed) => self.heard.take().unwrap_or(Err(Lost::Closed)),
+            Err(TryRecvError::Empty) => {
+                // Without an answer in time there is none to take.
+                let _ = tokio::time::timeout(patience, self.wait()).await;
+                self.heard.take().unwrap_or(Err(Lost::Unanswered))
+            }
         }
     }
 }

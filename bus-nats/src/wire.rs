@@ -126,19 +126,25 @@ pub(crate) struct Place {
 impl Place {
     /// Reads `$JS.ACK.[domain.account.]stream.consumer.count.sequence.hand-over.time.pending[.…]`.
     pub(crate) fn of(subject: &str) -> Option<Self> {
-        let mut tokens = subject.strip_prefix("$JS.ACK.")?.split('.');
-        // Short form: 7 more tokens; long form, with domain and account: 9 or 10.
-        let skipped = match subject.split('.').count() {
-            9 => 2,
-            11.. => 4,
+        let (mut tokens, mut count) = ([""; 12], 0);
+        for token in subject.split('.') {
+            if let Some(place) = tokens.get_mut(count) {
+                *place = token;
+            }
+            count += 1;
+        }
+        // Behind stream and consumer, and in the long form domain and account.
+        let first = match (tokens, count) {
+            (["$JS", "ACK", ..], 9) => 4,
+            (["$JS", "ACK", ..], 11..) => 6,
             _ => return None,
         };
-        let mut number = |skip: usize| tokens.nth(skip)?.parse::<u64>().ok();
+        let number = |at: usize| tokens.get(first + at)?.parse::<u64>().ok();
         Some(Self {
-            count: u32::try_from(number(skipped)?).unwrap_or(u32::MAX),
-            sequence: number(0)?,
-            hand_over: number(0)?,
-            stored_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(number(0)?))?,
+            count: u32::try_from(number(0)?).unwrap_or(u32::MAX),
+            sequence: number(1)?,
+            hand_over: number(2)?,
+            stored_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(number(3)?))?,
         })
     }
 

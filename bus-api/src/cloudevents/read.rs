@@ -66,8 +66,10 @@ impl<'a> Found<'a> {
     pub(super) fn take(&mut self, style: Style, name: &'a [u8], value: &'a [u8]) {
         let name = String::from_utf8_lossy(name);
         let folded: Cow<'_, str> = match style {
-            Style::Nats => name.to_ascii_lowercase().into(),
-            Style::Kafka | Style::Redis => Cow::Borrowed(&*name),
+            Style::Nats if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+                name.to_ascii_lowercase().into()
+            }
+            _ => Cow::Borrowed(&*name),
         };
         match &*folded {
             OWN_FORMAT => self.format = Some(value),

@@ -10,7 +10,16 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
 /// Percent-encodes a value.
 pub(super) fn encode(value: &[u8]) -> Cow<'_, str> {
-    percent_encode(value, ENCODED).into()
+    // Most have nothing to encode, and this is found out much faster.
+    match std::str::from_utf8(value) {
+        Ok(plain) if plain.bytes().all(is_kept) => Cow::Borrowed(plain),
+        _ => percent_encode(value, ENCODED).into(),
+    }
+}
+
+/// Whether [`ENCODED`] leaves a byte as it is.
+fn is_kept(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'%')
 }
 
 /// Undoes [`encode`], byte for byte.
@@ -25,6 +34,9 @@ pub(super) fn read(value: &[u8]) -> Option<Cow<'_, str>> {
         plain => Cow::Borrowed(plain),
     };
     match unquoted {
+        Cow::Borrowed(bytes) if !bytes.contains(&b'%') => {
+            std::str::from_utf8(bytes).ok().map(Cow::Borrowed)
+        }
         Cow::Borrowed(bytes) => percent_decode(bytes).decode_utf8().ok(),
         Cow::Owned(bytes) => {
             let text = percent_decode(&bytes).decode_utf8().ok()?;

@@ -23,6 +23,9 @@ use crate::link::{Line, Lost, Slot};
 use crate::ours::{Confirmed, Renewal};
 use crate::subscribe::{Handle, Membership};
 
+/// Within this the server has mostly confirmed all of a batch; what is missing then is looked after one by one.
+const MOSTLY: Duration = Duration::from_millis(50);
+
 #[derive(Debug)]
 pub(crate) struct NatsSettler(pub(crate) Arc<Membership>);
 
@@ -134,22 +137,44 @@ async fn run(
     batch: impl Iterator<Item = (Receipt, Step)>,
 ) -> Vec<Result<()>> {
     // Everything is on its way before the first answer is waited for.
-    let begun: Vec<Result<Work>> = batch
+    let mut begun: Vec<Result<Work>> = batch
         .map(|(receipt, step)| begin(handle, receipt, step))
         .collect();
-    let done = join_all(
-        begun
-            .into_iter()
-            .map(async |work| finish(handle, work?).await),
-    )
-    .await;
+    let done = if are_answered(&mut begun).await {
+        let mut done = Vec::with_capacity(begun.len());
+        for work in begun {
+            done.push(finish(handle, work).await);
+        }
+        done
+    } else {
+        join_all(begun.into_iter().map(|work| finish(handle, work))).await
+    };
     // What was confirmed first has waited for the others, and the server may have ended meanwhile.
+    let stands = handle.standing();
     done.into_iter()
         .map(|done| match done? {
-            Some(confirmed) if !handle.stands(&confirmed) => Err(fenced()),
+            Some(confirmed) if !stands(&confirmed) => Err(fenced()),
             _ => Ok(()),
         })
         .collect()
+}
+
+/// Waits for the answers where nothing else is missing: one after the other, as they come, with one timer for all.
+async fn are_answered(begun: &mut [Result<Work>]) -> bool {
+    let told = |work: &Result<Work>| work.as_ref().is_ok_and(|work| work.told.is_some());
+    if !begun.iter().all(told) {
+        return false;
+    }
+    let answers = async {
+        for told in begun.iter_mut().flatten().filter_map(|work| work.told.as_mut()) {
+            if !told.slot.wait().await {
+                return false;
+            }
+        }
+        true
+    };
+    let answered = tokio::time::timeout(MOSTLY, answers).await;
+    answered.unwrap_or(false)
 }
 
 fn begin(handle: &Arc<Handle>, receipt: Receipt, step: Step) -> Result<Work> {
@@ -204,7 +229,7 @@ fn finally(handle: &Handle, receipt: Receipt, held: &Held, how: Settling, order:
 }
 
 /// What was confirmed; nothing where nothing had to be.
-async fn finish(handle: &Arc<Handle>, work: Work) -> Result<Option<Confirmed>> {
+async fn finish(handle: &Arc<Handle>, work: Result<Work>) -> Result<Option<Confirmed>> {
     let Work {
         receipt,
         mut held,
@@ -212,7 +237,7 @@ async fn finish(handle: &Arc<Handle>, work: Work) -> Result<Option<Confirmed>> {
         how,
         entry,
         told,
-    } = work;
+    } = work?;
     let done = async {
         let mut stored_at = None;
         if !handle.reaches(held.run.as_deref()) {
