@@ -37,6 +37,7 @@ mod start;
 mod stored;
 mod stream;
 mod subscribe;
+mod template;
 mod tls;
 mod unanswered;
 mod wire;

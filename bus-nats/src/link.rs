@@ -20,6 +20,7 @@ use crate::publish::write;
 use crate::slots::{Answer, Slots};
 pub(crate) use crate::slots::{Line, Lost, Slot};
 use crate::socket::Socket;
+use crate::template::Template;
 
 /// A message on its way out.
 struct Out {
@@ -251,6 +252,7 @@ impl Link {
 /// Sends what waits in one line, in order.
 async fn pump(link: Arc<Link>, mut queue: mpsc::UnboundedReceiver<Out>) {
     let mut waiting = Vec::with_capacity(AT_ONCE);
+    let mut template = Template::default();
     let mut reply = format!("{}.", link.inbox);
     let inbox = reply.len();
     while queue.recv_many(&mut waiting, AT_ONCE).await > 0 {
@@ -261,7 +263,14 @@ async fn pump(link: Arc<Link>, mut queue: mpsc::UnboundedReceiver<Out>) {
             reply.truncate(inbox);
             // Writing to a string does not fail.
             let _ = write!(reply, "{id}");
-            if let Err(lost) = send(&link, &client, id, &reply, what).await {
+            let sent = match what {
+                What::Ready(written) => send(&link, &client, id, &reply, written).await,
+                What::Message(message) => match write(&link.keys, &mut template, &message) {
+                    Ok(written) => send(&link, &client, id, &reply, written).await,
+                    Err(refused) => Err(Lost::Refused(refused)),
+                },
+            };
+            if let Err(lost) = sent {
                 link.slots.answer(id, Err(lost));
             }
         }
@@ -273,19 +282,16 @@ async fn send(
     client: &Client,
     id: u64,
     reply: &str,
-    what: What,
+    written: Written,
 ) -> Result<(), Lost> {
-    if !link.socket.reach().up {
-        return Err(Lost::Unsent);
-    }
     let Written {
         subject,
         headers,
         payload,
-    } = match what {
-        What::Ready(written) => written,
-        What::Message(message) => write(&link.keys, &message).map_err(Lost::Refused)?,
-    };
+    } = written;
+    if !link.socket.reach().up {
+        return Err(Lost::Unsent);
+    }
     if !link.slots.sending(id, &subject) {
         return Ok(());
     }

@@ -11,7 +11,8 @@ use crate::error::{closed, too_large, unavailable};
 use crate::keys::Keys;
 use crate::link::{Lost, Slot, Written};
 use crate::retention;
-use crate::wire::{WIRE_ID, headers, put};
+use crate::template::Template;
+use crate::wire::{WIRE_ID, put};
 
 /// About what the attributes of a message take at the server.
 const ATTRIBUTES: usize = 300;
@@ -31,8 +32,8 @@ fn send(core: &Core, batch: &[Arc<Message>]) -> Vec<Result<Slot>> {
 ///
 /// # Errors
 /// `Encode` when a header cannot be written.
-pub(crate) fn write(keys: &Keys, message: &Message) -> Result<Written> {
-    let mut headers = headers(message, Extent::Usual)?;
+pub(crate) fn write(keys: &Keys, template: &mut Template, message: &Message) -> Result<Written> {
+    let mut headers = template.headers(message, Extent::Usual)?;
     if let Some(dedup) = &message.dedup_id {
         // The server's window is the stream's, so the topic is part of what it tells duplicates by.
         let id = format!("{}/{}", message.topic, plain(dedup));

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use async_nats::StatusCode;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::core::Core;
 use crate::error::{NAME, closed, error, too_large, unavailable};
 use crate::link::wire_size;
+use crate::template::Template;
 use crate::wire;
 
 /// The header that says how many milliseconds the requester waits.
@@ -32,13 +33,14 @@ pub(crate) struct Requester {
     inbox: String,
     next: AtomicU64,
     waiting: Arc<Waiting>,
+    template: Mutex<Template>,
 }
 
 #[derive(Default)]
 struct Waiting(Mutex<HashMap<u64, oneshot::Sender<Answer>>>);
 
 impl Waiting {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -105,7 +107,12 @@ impl Requester {
             inbox,
             next: AtomicU64::new(0),
             waiting,
+            template: Mutex::default(),
         }))
+    }
+
+    fn template(&self) -> MutexGuard<'_, Template> {
+        self.template.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks and waits for the first reply.
@@ -123,7 +130,7 @@ impl Requester {
             return Err(too_large(message.payload.len(), core.max_payload));
         }
         core.link.socket.until_up(deadline).await?;
-        let mut headers = wire::headers(message, Extent::Whole)?;
+        let mut headers = self.template().headers(message, Extent::Whole)?;
         let wait = deadline.saturating_duration_since(Instant::now());
         wire::put(&mut headers, WAIT, &wait.as_millis().to_string())?;
         let until = core.clock.at_server(deadline);

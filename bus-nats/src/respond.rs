@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use async_nats::Subscriber;
+use async_nats::{HeaderMap, Subscriber};
 use async_trait::async_trait;
 use bus_api::adapter::{Leave, Leaving};
 use bus_api::cloudevents::Extent;
@@ -20,6 +20,7 @@ use crate::core::{Anchor, Core};
 use crate::error::{closed, error, invalid_argument, too_large, unavailable};
 use crate::link::{Lost, wire_size};
 use crate::request::{UNTIL, WAIT, read};
+use crate::template::Template;
 use crate::wire;
 
 /// Requests that wait in a responder beyond what it may have outstanding are dropped by their deadlines.
@@ -109,7 +110,10 @@ pub(crate) async fn respond(
     core.life.spawn(work(responder, requests, core.hold()));
     Ok(Requests {
         receiver: Box::new(Incoming(Arc::clone(&guard))),
-        replier: Arc::new(NatsReplier(guard)),
+        replier: Arc::new(NatsReplier {
+            guard,
+            template: Mutex::default(),
+        }),
     })
 }
 
@@ -235,18 +239,26 @@ impl RequestReceiver for Incoming {
 }
 
 #[derive(Debug)]
-struct NatsReplier(Arc<Guard>);
+struct NatsReplier {
+    guard: Arc<Guard>,
+    template: Mutex<Template>,
+}
 
 impl NatsReplier {
+    fn headers(&self, message: &Message) -> Result<HeaderMap> {
+        let mut template = self.template.lock().unwrap_or_else(PoisonError::into_inner);
+        template.headers(message, Extent::Whole)
+    }
+
     async fn send(&self, address: &ReplyTo, message: &Message) -> Result<()> {
-        let core = &self.0.0.core;
+        let core = &self.guard.0.core;
         if !core.keys.is_reply_address(address.as_str()) {
             tracing::warn!("a reply to an address that the bus did not make was refused");
             return Err(invalid_argument(
                 "the reply address is not one of this namespace",
             ));
         }
-        let headers = wire::headers(message, Extent::Whole)?;
+        let headers = self.headers(message)?;
         let (most, bytes) = (
             core.link.most(),
             wire_size(&headers) + message.payload.len(),
@@ -283,6 +295,6 @@ impl Replier for NatsReplier {
     }
 
     async fn leave(&self, deadline: Instant) -> Result<()> {
-        self.0.0.leave(deadline).await
+        self.guard.0.leave(deadline).await
     }
 }

@@ -129,10 +129,7 @@ impl Handle {
             let Some(run) = &confirmed.run else {
                 return true;
             };
-            if server
-                .as_ref()
-                .is_some_and(|info| info.server_id == **run)
-            {
+            if server.as_ref().is_some_and(|info| info.server_id == **run) {
                 return true;
             }
             let breaks = reach.epoch.saturating_sub(confirmed.epoch) + u64::from(!reach.up);

@@ -188,8 +188,8 @@ pub(crate) struct Slot {
     pub(crate) id: u64,
     slots: Arc<Slots>,
     answer: oneshot::Receiver<Answer>,
-    /// The answer that was waited for, until it is taken.
-    heard: Option<Answer>,
+    /// The answer that was waited for, until it is taken. Few wait this way, and many slots lie in one place.
+    heard: Option<Box<Answer>>,
 }
 
 impl Drop for Slot {
@@ -215,9 +215,10 @@ impl Slot {
     pub(crate) async fn wait(&mut self) -> bool {
         if !self.answer.is_terminated() {
             let answer = (&mut self.answer).await;
-            self.heard = Some(answer.unwrap_or(Err(Lost::Closed)).and_then(heard));
+            let answer = answer.unwrap_or(Err(Lost::Closed)).and_then(heard);
+            self.heard = Some(Box::new(answer));
         }
-        matches!(self.heard, Some(Ok(_)))
+        self.heard.as_ref().is_some_and(|heard| heard.is_ok())
     }
 
     /// Waits for the answer, at most so long.
@@ -225,11 +226,15 @@ impl Slot {
         // What is here already needs no timer.
         match self.answer.try_recv() {
             Ok(answer) => answer.and_then(heard),
-            Err(TryRecvError::Closed) => self.heard.take().unwrap_or(Err(Lost::Closed)),
+            Err(TryRecvError::Closed) => {
+                self.heard.take().map_or(Err(Lost::Closed), |heard| *heard)
+            }
             Err(TryRecvError::Empty) => {
                 // Without an answer in time there is none to take.
                 let _ = tokio::time::timeout(patience, self.wait()).await;
-                self.heard.take().unwrap_or(Err(Lost::Unanswered))
+                self.heard
+                    .take()
+                    .map_or(Err(Lost::Unanswered), |heard| *heard)
             }
         }
     }

@@ -28,10 +28,21 @@ fn wrong() -> Error {
 /// # Errors
 /// `Encode` when it cannot be written: names and values of the bus can.
 pub(crate) fn put(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
-    let name = usual(name).map_or_else(|| name.parse().map_err(|_| wrong()), Ok)?;
-    let value: HeaderValue = value.parse().map_err(|_| wrong())?;
-    headers.insert(name, value);
+    headers.insert(self::name(name)?, self::value(value.as_bytes())?);
     Ok(())
+}
+
+/// # Errors
+/// `Encode` for an illegal name.
+pub(crate) fn name(name: &str) -> Result<HeaderName> {
+    usual(name).map_or_else(|| name.parse().map_err(|_| wrong()), Ok)
+}
+
+/// # Errors
+/// `Encode` for an illegal value.
+pub(crate) fn value(value: &[u8]) -> Result<HeaderValue> {
+    let text = std::str::from_utf8(value).map_err(|_| wrong())?;
+    text.parse().map_err(|_| wrong())
 }
 
 /// A name that most messages have: it needs no allocation and no check.
@@ -57,12 +68,12 @@ fn usual(name: &str) -> Option<HeaderName> {
 pub(crate) fn headers(message: &Message, extent: Extent) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     let mut result = Ok(());
-    cloudevents::write(message, Style::Nats, extent, &mut |name, value| {
-        let value = std::str::from_utf8(value).map_err(|_| wrong());
-        let written = value.and_then(|value| put(&mut headers, name, value));
-        if result.is_ok() {
-            result = written;
-        }
+    cloudevents::write(message, Style::Nats, extent, &mut |name, value| match (
+        self::name(name),
+        self::value(value),
+    ) {
+        (Ok(name), Ok(value)) => headers.insert(name, value),
+        (Err(failed), _) | (_, Err(failed)) => result = Err(failed),
     });
     result.map(|()| headers)
 }
@@ -126,8 +137,8 @@ pub(crate) struct Place {
 impl Place {
     /// Reads `$JS.ACK.[domain.account.]stream.consumer.count.sequence.hand-over.time.pending[.…]`.
     pub(crate) fn of(subject: &str) -> Option<Self> {
-        let (mut tokens, mut count) = ([""; 12], 0);
-        for token in subject.split('.') {
+        let (mut tokens, mut count) = ([&[][..]; 12], 0);
+        for token in subject.as_bytes().split(|byte| *byte == b'.') {
             if let Some(place) = tokens.get_mut(count) {
                 *place = token;
             }
@@ -135,11 +146,14 @@ impl Place {
         }
         // Behind stream and consumer, and in the long form domain and account.
         let first = match (tokens, count) {
-            (["$JS", "ACK", ..], 9) => 4,
-            (["$JS", "ACK", ..], 11..) => 6,
+            ([b"$JS", b"ACK", ..], 9) => 4,
+            ([b"$JS", b"ACK", ..], 11..) => 6,
             _ => return None,
         };
-        let number = |at: usize| tokens.get(first + at)?.parse::<u64>().ok();
+        let number = |at: usize| {
+            let digits = std::str::from_utf8(tokens.get(first + at)?).ok()?;
+            digits.parse::<u64>().ok()
+        };
         Some(Self {
             count: u32::try_from(number(0)?).unwrap_or(u32::MAX),
             sequence: number(1)?,

@@ -166,7 +166,11 @@ async fn are_answered(begun: &mut [Result<Work>]) -> bool {
         return false;
     }
     let answers = async {
-        for told in begun.iter_mut().flatten().filter_map(|work| work.told.as_mut()) {
+        for told in begun
+            .iter_mut()
+            .flatten()
+            .filter_map(|work| work.told.as_mut())
+        {
             if !told.slot.wait().await {
                 return false;
             }
