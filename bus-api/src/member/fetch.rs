@@ -1,11 +1,13 @@
 //! The receiving half, driven by whoever polls it.
 
 use std::fmt;
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
+use tokio::runtime::Handle;
 use tokio_util::sync::ReusableBoxFuture;
 
 use crate::contract::{Inflow, Receiver};
@@ -22,9 +24,12 @@ pub(super) struct Fetch {
     /// How many the running call asked for.
     asked: usize,
     give_up: Arc<AtomicBool>,
+    /// Where the call runs: it may be given up from anywhere, and later.
+    runtime: Handle,
 }
 
 impl Fetch {
+    /// To be called on the runtime.
     pub(super) fn new(receiver: Box<dyn Receiver>) -> Self {
         let give_up = Arc::new(AtomicBool::new(false));
         Self {
@@ -32,6 +37,7 @@ impl Fetch {
             idle: Some(receiver),
             asked: 0,
             give_up,
+            runtime: Handle::current(),
         }
     }
 
@@ -51,14 +57,24 @@ impl Fetch {
 
     /// Gives the running call up and takes what it had ready, if anything.
     pub(super) fn stop(&mut self) -> Outcome {
-        if self.idle.is_some() {
+        if self.idle.is_some() || self.has_runtime_ended() {
             return None;
         }
+        let runtime = self.runtime.clone();
+        let _timers = runtime.enter();
         self.give_up.store(true, Ordering::Relaxed);
         match self.finish(&mut Context::from_waker(std::task::Waker::noop())) {
             Poll::Ready(outcome) => outcome,
             Poll::Pending => None,
         }
+    }
+
+    /// A runtime that has ended takes no task any more; a call that asks it for a timer would panic.
+    fn has_runtime_ended(&self) -> bool {
+        let probe = self.runtime.spawn(pending::<()>());
+        let ended = probe.is_finished();
+        probe.abort();
+        ended
     }
 
     fn finish(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
