@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bus_api::{Receipt, Result};
 use tokio::time::Instant;
 
-use super::{Part, Place};
+use super::{MOST_GRANT, Part, Place};
 use crate::error::fenced;
 use crate::gather::Gather;
 use crate::member::metadata::{Kept, RECORD_SIZE, Statement};
@@ -71,6 +71,9 @@ impl Part {
     /// What there is to commit, in at most `most` bytes. With `release`, nothing more will be handed out.
     pub(crate) fn snapshot(&mut self, release: bool, most: usize) -> Snapshot {
         self.dirty = false;
+        if std::mem::take(&mut self.exhausted) {
+            self.width = (self.width * 2).min(MOST_GRANT);
+        }
         let (base, next) = (self.base(), self.next());
         let mut listed = self.restored.clone();
         for (offset, entry) in self.entries.range(..next) {

@@ -74,6 +74,8 @@ pub(crate) struct Part {
     granted: i64,
     /// How many a commit allows to hand out ahead of it.
     width: i64,
+    /// All that was granted was handed out before the next commit was confirmed.
+    exhausted: bool,
     /// What the broker knows.
     committed: Statement,
     /// The member has that many.
@@ -125,6 +127,7 @@ impl Part {
     ) -> Self {
         // Twice its window, so that a commit of acks grants the next window with it.
         let width = i64::try_from(window.saturating_mul(2)).unwrap_or(MOST_GRANT);
+        let width = width.clamp(LEAST_GRANT, MOST_GRANT);
         Self {
             topic,
             partition,
@@ -141,7 +144,8 @@ impl Part {
             // What may be suspect may be handed out; nothing else before a commit says so.
             granted: statement.granted,
             restored: statement.listed.clone(),
-            width: width.clamp(LEAST_GRANT, MOST_GRANT),
+            width,
+            exhausted: false,
             committed: statement,
             out: 0,
             bytes: 0,
@@ -274,9 +278,7 @@ impl Part {
             (None, None) => return Err(false),
         };
         if offset >= self.granted {
-            if !self.dirty {
-                self.width = (self.width * 2).min(MOST_GRANT);
-            }
+            self.exhausted = true;
             self.dirty = true;
             return Err(true);
         }
