@@ -227,10 +227,8 @@ fn begin(shared: &Shared, consumer: &BaseConsumer<Link>, flow: &Flow<'_>) {
         if assigned.find_partition(topic, *partition).is_some() {
             old.add_partition(topic, *partition);
         }
-        let added = new.add_partition_offset(topic, *partition, Offset::Offset(*from));
-        let added = added.map_err(|native| from_client(&native));
-        if let Err(failed) = added.and_then(|()| flow.add(topic, *partition)) {
-            shared.fail(failed);
+        if let Err(native) = new.add_partition_offset(topic, *partition, Offset::Offset(*from)) {
+            shared.fail(from_client(&native));
         }
     }
     let removed = if old.count() > 0 {
@@ -238,8 +236,16 @@ fn begin(shared: &Shared, consumer: &BaseConsumer<Link>, flow: &Flow<'_>) {
     } else {
         Ok(())
     };
-    if let Err(native) = removed.and_then(|()| consumer.incremental_assign(&new)) {
-        tracing::debug!(error = %native, "a broadcast cannot begin to read");
+    let removed = removed.map_err(|native| from_client(&native));
+    let begun = removed
+        .and_then(|()| flow.add(consumer, &new))
+        .and_then(|()| {
+            consumer
+                .incremental_assign(&new)
+                .map_err(|native| from_client(&native))
+        });
+    if let Err(failed) = begun {
+        tracing::debug!(error = %failed, "a broadcast cannot begin to read");
         shared.lock().begin.extend(begin);
     }
 }

@@ -2,8 +2,10 @@
 
 use bus_api::Result;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::topic_partition_list::TopicPartitionList;
 
+use crate::error::from_client;
 use crate::sys::Gate;
 
 /// Messages that wait before no more are taken, at least.
@@ -47,12 +49,25 @@ impl<'a> Flow<'a> {
         })
     }
 
-    /// From now on controls a partition, too, that is about to be assigned.
+    /// From now on controls these partitions, too, which are about to be assigned; those that they were before are
+    /// unassigned already.
     ///
     /// # Errors
-    /// `Internal` for a name that cannot be one of a topic.
-    pub(crate) fn add(&self, topic: &str, partition: i32) -> Result<()> {
-        self.gate.lead(topic, partition)
+    /// `Internal` for a name that cannot be one of a topic; `Unavailable` when the client library ends.
+    pub(crate) fn add<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        partitions: &TopicPartitionList,
+    ) -> Result<()> {
+        // A partition that was unassigned is stopped a little later, and its queue leads nowhere then. What is asked
+        // of the client library is done in order: with this answer, it has happened.
+        consumer
+            .assignment()
+            .map_err(|native| from_client(&native))?;
+        for partition in partitions.elements() {
+            self.gate.lead(partition.topic(), partition.partition())?;
+        }
+        Ok(())
     }
 
     /// Lets no more through when so much waits that there is no room, and goes on when half of it is gone.

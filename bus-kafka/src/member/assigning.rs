@@ -118,8 +118,8 @@ fn assign(
             _ => Offset::Beginning,
         };
         add(&mut start, &element.topic, element.partition, from)?;
-        flow.add(&element.topic, element.partition)?;
     }
+    flow.add(consumer, &start)?;
     rebalance::assign(consumer, &start).map_err(|native| from_client(&native))?;
     let mut inner = shared.lock();
     for (topic, partition) in kept {

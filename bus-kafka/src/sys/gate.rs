@@ -46,8 +46,7 @@ impl<'a> Gate<'a> {
         Ok(gate)
     }
 
-    /// Leads what is fetched of a partition through the gate; to be called before it is assigned, because what has come before
-    /// does not take the way back.
+    /// Leads what is fetched of a partition through the gate: from when it is assigned until it is stopped.
     ///
     /// # Errors
     /// `Internal` for a name that cannot be one of a topic.
