@@ -231,23 +231,28 @@ fn begin(shared: &Shared, consumer: &BaseConsumer<Link>, flow: &Flow<'_>) {
             shared.fail(from_client(&native));
         }
     }
-    let removed = if old.count() > 0 {
-        consumer.incremental_unassign(&old)
-    } else {
-        Ok(())
-    };
-    let removed = removed.map_err(|native| from_client(&native));
-    let begun = removed
-        .and_then(|()| flow.add(consumer, &new))
-        .and_then(|()| {
-            consumer
-                .incremental_assign(&new)
-                .map_err(|native| from_client(&native))
-        });
-    if let Err(failed) = begun {
+    if let Err(failed) = read(consumer, flow, &old, &new) {
         tracing::debug!(error = %failed, "a broadcast cannot begin to read");
         shared.lock().begin.extend(begin);
     }
+}
+
+/// Reads `new` from where it says; of it `old` was read before.
+fn read(
+    consumer: &BaseConsumer<Link>,
+    flow: &Flow<'_>,
+    old: &TopicPartitionList,
+    new: &TopicPartitionList,
+) -> Result<()> {
+    if old.count() > 0 {
+        consumer
+            .incremental_unassign(old)
+            .map_err(|native| from_client(&native))?;
+    }
+    flow.add(consumer, new)?;
+    consumer
+        .incremental_assign(new)
+        .map_err(|native| from_client(&native))
 }
 
 fn control_flow(shared: &Shared, flow: &mut Flow<'_>) {

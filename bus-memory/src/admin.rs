@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::bus::MemoryBus;
 use crate::error::{invalid_argument, no_subscription, not_found};
 use crate::slab::Key;
-use crate::space::State;
+use crate::state::State;
 
 impl State {
     fn subscription_infos(&self) -> Vec<SubscriptionInfo> {

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::{NAME, closed, unavailable};
 use crate::publish::Limits;
-use crate::space::State;
+use crate::state::State;
 use crate::subscribe::MIN_LEASE;
 use crate::{request, subscribe};
 

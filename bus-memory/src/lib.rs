@@ -21,6 +21,7 @@ mod settle;
 mod slab;
 mod slot;
 mod space;
+mod state;
 mod store;
 mod subscribe;
 mod subscription;

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use crate::error::{not_found, too_large};
 use crate::slab::Key;
-use crate::space::{Space, State};
+use crate::space::Space;
+use crate::state::State;
 use crate::store::Stored;
 
 /// What a connection allows itself.

@@ -7,7 +7,7 @@ use bus_api::{Error, Notice, Result, WhenFull};
 use tokio::time::Instant;
 
 use crate::error::full;
-use crate::space::State;
+use crate::state::State;
 
 /// What a message takes beside key, headers and payload: itself, its place in the store and in the
 /// subscriptions; measured, rounded up.

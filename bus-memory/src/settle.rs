@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::clock::later;
 use crate::error::fenced;
-use crate::space::State;
+use crate::state::State;
 use crate::subscribe::Membership;
 use crate::subscription::Subscription;
 

@@ -18,6 +18,7 @@ mod keys;
 mod link;
 mod member;
 mod ours;
+mod outgoing;
 mod oversize;
 mod presence;
 mod publish;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::core::Core;
 use crate::keys::Keys;
-use crate::publish::write;
+use crate::outgoing::{Outgoing, write};
 use crate::slots::{Answer, Slots};
 pub(crate) use crate::slots::{Line, Lost, Slot};
 use crate::socket::Socket;
@@ -29,16 +29,9 @@ struct Out {
 }
 
 enum What {
-    Ready(Written),
+    Ready(Outgoing),
     /// Written only when it is sent: many may wait, and written ones are many small pieces of memory.
     Message(Arc<Message>),
-}
-
-/// What the server gets.
-pub(crate) struct Written {
-    pub(crate) subject: Subject,
-    pub(crate) headers: Option<HeaderMap>,
-    pub(crate) payload: Bytes,
 }
 
 /// Messages that one line takes up at once.
@@ -139,12 +132,12 @@ impl Link {
         headers: Option<HeaderMap>,
         payload: impl Into<Bytes>,
     ) -> Slot {
-        let written = Written {
+        let outgoing = Outgoing {
             subject: subject.into(),
             headers,
             payload: payload.into(),
         };
-        self.place(line, What::Ready(written))
+        self.place(line, What::Ready(outgoing))
     }
 
     /// The same for a message of the bus, which is stored.
@@ -264,9 +257,9 @@ async fn pump(link: Arc<Link>, mut queue: mpsc::UnboundedReceiver<Out>) {
             // Writing to a string does not fail.
             let _ = write!(reply, "{id}");
             let sent = match what {
-                What::Ready(written) => send(&link, &client, id, &reply, written).await,
+                What::Ready(outgoing) => send(&link, &client, id, &reply, outgoing).await,
                 What::Message(message) => match write(&link.keys, &mut template, &message) {
-                    Ok(written) => send(&link, &client, id, &reply, written).await,
+                    Ok(outgoing) => send(&link, &client, id, &reply, outgoing).await,
                     Err(refused) => Err(Lost::Refused(refused)),
                 },
             };
@@ -282,13 +275,13 @@ async fn send(
     client: &Client,
     id: u64,
     reply: &str,
-    written: Written,
+    outgoing: Outgoing,
 ) -> Result<(), Lost> {
-    let Written {
+    let Outgoing {
         subject,
         headers,
         payload,
-    } = written;
+    } = outgoing;
     if !link.socket.reach().up {
         return Err(Lost::Unsent);
     }

@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 
-use bus_api::cloudevents::Extent;
 use bus_api::{Message, Published, Result};
 
 use crate::api::pub_ack;
 use crate::core::Core;
 use crate::error::{closed, too_large, unavailable};
-use crate::keys::Keys;
-use crate::link::{Lost, Slot, Written};
+use crate::link::{Lost, Slot};
 use crate::retention;
-use crate::template::Template;
-use crate::wire::{WIRE_ID, put};
 
 /// About what the attributes of a message take at the server.
 const ATTRIBUTES: usize = 300;
@@ -24,43 +20,6 @@ fn send(core: &Core, batch: &[Arc<Message>]) -> Vec<Result<Slot>> {
         .map(|message| match message.payload.len() {
             bytes if bytes > core.max_payload => Err(too_large(bytes, core.max_payload)),
             _ => Ok(core.link.publish(Arc::clone(message))),
-        })
-        .collect()
-}
-
-/// A message as it is stored.
-///
-/// # Errors
-/// `Encode` when a header cannot be written.
-pub(crate) fn write(keys: &Keys, template: &mut Template, message: &Message) -> Result<Written> {
-    let mut headers = template.headers(message, Extent::Usual)?;
-    if let Some(dedup) = &message.dedup_id {
-        // The server's window is the stream's, so the topic is part of what it tells duplicates by.
-        let id = format!("{}/{}", message.topic, plain(dedup));
-        put(&mut headers, WIRE_ID, &id)?;
-    }
-    Ok(Written {
-        subject: keys.topic(&message.topic).into(),
-        headers: Some(headers),
-        payload: message.payload.clone(),
-    })
-}
-
-/// Any text as one that the client neither trims nor refuses.
-fn plain(text: &str) -> String {
-    let fits = text
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && byte != b'%');
-    if fits {
-        return text.to_owned();
-    }
-    text.bytes()
-        .map(|byte| {
-            if byte.is_ascii_graphic() && byte != b'%' {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
         })
         .collect()
 }
@@ -122,16 +81,5 @@ async fn confirm(core: &Arc<Core>, slot: Slot) -> Result<Published> {
             Err(unavailable())
         }
         Err(lost) => Err(lost.error()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_text_becomes_one_that_is_not_altered() {
-        assert_eq!(plain("a-b/c"), "a-b/c");
-        assert_eq!(plain(" a\n%é"), "%20a%0A%25%C3%A9");
     }
 }

@@ -93,22 +93,14 @@ impl Shared {
     pub(super) fn stop(&self) -> usize {
         let mut fetch = lock(&self.fetch);
         let mut count = self.lock().stop();
-        let outcome = fetch.stop();
-        if let Some(Ok(Inflow::Deliveries(late))) = outcome {
+        if let Some(Ok(Inflow::Deliveries(late))) = fetch.stop() {
             count += late.len();
-            self.hand_back_unseen(&late);
+            self.lock().hand_back_unseen(&late);
         }
         if count > 0 {
             self.meters.settled("hand_back", count);
         }
         count
-    }
-
-    fn hand_back_unseen(&self, late: &[Delivery]) {
-        let mut state = self.lock();
-        for delivery in late {
-            state.settle_unseen(delivery.receipt, Settlement::Release);
-        }
     }
 
     /// Called with the fetch locked.
@@ -169,9 +161,8 @@ impl Shared {
         let mut state = self.lock();
         if state.stopped {
             // Whoever asked for them did not know yet.
-            drop(state);
             self.meters.settled("hand_back", deliveries.len());
-            return self.hand_back_unseen(&deliveries);
+            return state.hand_back_unseen(&deliveries);
         }
         for delivery in deliveries {
             match judge(&self.rules, &delivery, clock::now) {

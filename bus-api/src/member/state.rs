@@ -216,6 +216,13 @@ impl State {
         }
     }
 
+    /// Deliveries that came too late go back.
+    pub(super) fn hand_back_unseen(&mut self, late: &[Delivery]) {
+        for delivery in late {
+            self.settle_unseen(delivery.receipt, Settlement::Release);
+        }
+    }
+
     /// Whether what was handed out may be tried again in place.
     pub(super) fn may_rest(&self, slot: Slot) -> bool {
         !self.stopped && self.table.fate(slot) == Fate::Ours

@@ -13,8 +13,8 @@ use super::partition::{Partition, as_final};
 use crate::config::Config;
 use crate::error::{from_client, is_final};
 use crate::link::{Link, as_link};
-use crate::rebalance;
 use crate::sys::{self, Commit, Element, When};
+use crate::{flow, rebalance};
 
 /// The note beside a commit of a partition that nobody has, and how that of one begins that somebody has.
 const CLEAN: &[u8] = b"1 clean";
@@ -116,10 +116,9 @@ pub(super) fn consumer(shared: &Arc<Shared>) -> Result<BaseConsumer<Context>> {
     let mut client = core.config.client();
     client
         .set("group.id", &shared.group)
-        .set("auto.offset.reset", "latest")
-        .set("fetch.queue.backoff.ms", "10")
-        .set("queued.min.messages", MOST_WAITING)
-        .set("queued.max.messages.kbytes", "8192");
+        .set("auto.offset.reset", "latest");
+    flow::bound(&mut client);
+    client.set("queued.min.messages", MOST_WAITING);
     core.config.in_group(&mut client, session);
     core.config.finish(&mut client);
     if core.config.has_consumer_protocol() {

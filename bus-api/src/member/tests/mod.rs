@@ -2,6 +2,7 @@
 
 mod ends;
 mod fake;
+mod fetching;
 mod flow;
 mod pausing;
 mod settling;
