@@ -26,6 +26,13 @@ pub(crate) fn no_answer() -> Error {
     )
 }
 
+pub(crate) fn unconfirmed() -> Error {
+    error(
+        ErrorKind::Unavailable,
+        "no broker has confirmed the record, though later ones were; it may be stored",
+    )
+}
+
 pub(crate) fn fenced() -> Error {
     error(
         ErrorKind::Fenced,

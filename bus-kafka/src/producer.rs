@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 
 use crate::config::Config;
 use crate::core::Core;
-use crate::error::from_client;
+use crate::error::{from_client, unconfirmed};
 use crate::gather::Gather;
 use crate::link::{Link, as_link};
 use crate::sys;
@@ -48,25 +48,32 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = Box<Ticket>;
 
     fn delivery(&self, report: &DeliveryResult<'_>, ticket: Box<Ticket>) {
-        let result = match report {
-            Ok(record) => {
-                self.0.life.reached();
-                Ok(Stored {
-                    partition: record.partition(),
-                    offset: record.offset(),
-                    at: stored_at(record.timestamp()),
-                })
-            }
-            Err((native, record)) => {
-                let failed = from_client(native);
-                Err(if sys::may_be_stored(record) {
-                    failed.indeterminate()
-                } else {
-                    failed
-                })
-            }
-        };
-        ticket.results.set(ticket.index, result);
+        if report.is_ok() {
+            self.0.life.reached();
+        }
+        ticket.results.set(ticket.index, outcome(report));
+    }
+}
+
+/// What a delivery report says.
+fn outcome(report: &DeliveryResult<'_>) -> Result<Stored> {
+    match report {
+        // No broker has confirmed it: librdkafka concludes from a later record that it is stored. That is wrong when
+        // its request was refused, and the later one was the first that the broker took of this producer.
+        Ok(record) if record.offset() < 0 => Err(unconfirmed().indeterminate()),
+        Ok(record) => Ok(Stored {
+            partition: record.partition(),
+            offset: record.offset(),
+            at: stored_at(record.timestamp()),
+        }),
+        Err((native, record)) => {
+            let failed = from_client(native);
+            Err(if sys::may_be_stored(record) {
+                failed.indeterminate()
+            } else {
+                failed
+            })
+        }
     }
 }
 
@@ -161,4 +168,64 @@ fn config(core: &Core) -> rdkafka::ClientConfig {
         .set("partitioner", "murmur2_random");
     core.config.finish(&mut client);
     client
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    use rdkafka::{ClientConfig, ClientContext};
+
+    use super::*;
+
+    /// Keeps the outcomes.
+    struct Kept;
+
+    impl ClientContext for Kept {}
+
+    impl ProducerContext for Kept {
+        type DeliveryOpaque = Box<Ticket>;
+
+        fn delivery(&self, report: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+            ticket.results.set(ticket.index, outcome(report));
+        }
+    }
+
+    /// The broker refuses the first request and takes the second one, which was sent before the answer came.
+    #[test]
+    fn what_no_broker_has_confirmed_is_not_taken_for_stored() {
+        let brokers = MockCluster::new(1).unwrap();
+        brokers.create_topic("orders", 1, 1).unwrap();
+        brokers
+            .broker_round_trip_time(1, Duration::from_millis(200))
+            .unwrap();
+        brokers.request_errors(
+            RDKafkaApiKey::Produce,
+            &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION],
+        );
+        let producer: BaseProducer<Kept> = ClientConfig::new()
+            .set("bootstrap.servers", brokers.bootstrap_servers())
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "0")
+            // A request for each.
+            .set("batch.num.messages", "1")
+            .create_with_context(Kept)
+            .unwrap();
+        let (results, mut answered) = Gather::new(2);
+        for index in 0..2 {
+            let ticket = Box::new(Ticket {
+                results: Arc::clone(&results),
+                index,
+            });
+            let record = BaseRecord::<[u8], [u8], _>::with_opaque_to("orders", ticket)
+                .partition(0)
+                .payload(b"order");
+            assert!(producer.send(record).is_ok());
+        }
+        producer.flush(Duration::from_secs(20)).unwrap();
+        let outcomes = answered.try_recv().unwrap();
+        let refused = outcomes[0].as_ref().unwrap_err();
+        assert!(refused.is_indeterminate(), "{refused}");
+        assert_eq!(outcomes[1].as_ref().unwrap().offset, 0);
+    }
 }

@@ -182,7 +182,7 @@ impl Publisher {
 
 fn is_ready(core: &Core, lane: &Lane, batch: &[Arc<Message>], logs: &[String]) -> bool {
     batch.iter().zip(logs).all(|(message, log)| {
-        lane.registered.contains(&message.topic) && core.topics.known(log).is_some()
+        lane.registered.contains(&message.topic) && core.topics.led(log).is_some()
     })
 }
 
@@ -261,7 +261,7 @@ async fn prepare<'a>(
     }
     let mut failed = HashMap::new();
     for log in logs {
-        if core.topics.known(log).is_none()
+        if core.topics.led(log).is_none()
             && let Err(error) = core.ensure(&[(log.to_owned(), Purpose::Log)]).await
         {
             failed.insert(log, error);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bus_api::adapter::Backoff;
 use bus_api::{Error, ErrorKind, Provision, Result};
@@ -12,7 +13,10 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::core::Core;
 use crate::error::{from_client, from_code, missing_topic};
-use crate::sys;
+use crate::sys::{self, When};
+
+/// How long a topic is waited for that some partition of has no leader, before it is used all the same.
+const LEADERS: Duration = Duration::from_secs(5);
 
 /// What a Kafka topic is for: what decides how it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,24 +78,49 @@ pub(crate) fn parse_log(log: &str) -> Option<(&str, i32, u32)> {
 
 /// The Kafka topics that this connection has seen.
 #[derive(Debug, Default)]
-pub(crate) struct Topics(Mutex<HashMap<String, Known>>);
+pub(crate) struct Topics(Mutex<HashMap<String, Seen>>);
+
+#[derive(Debug)]
+struct Seen {
+    known: Known,
+    /// Its leaders were waited for.
+    is_led: bool,
+}
 
 impl Topics {
     /// A topic that was seen; it may be gone by now.
     pub(crate) fn known(&self, name: &str) -> Option<Known> {
-        self.lock().get(name).cloned()
+        self.lock().get(name).map(|seen| seen.known.clone())
+    }
+
+    /// A topic that was seen, and that may be written to: its leaders are at work.
+    pub(crate) fn led(&self, name: &str) -> Option<Known> {
+        let seen = self.lock();
+        let led = seen.get(name).filter(|seen| seen.is_led);
+        led.map(|seen| seen.known.clone())
     }
 
     /// Notes what the brokers say about a topic.
     pub(crate) fn note(&self, name: &str, id: u128, partitions: usize) -> Known {
-        let mut known = self.lock();
-        match known.get(name) {
+        let mut seen = self.lock();
+        match seen.get(name).map(|seen| &seen.known) {
             Some(same) if same.id == id && same.logs.len() == partitions => same.clone(),
             _ => {
-                let found = Known::new(name, id, partitions);
-                known.insert(name.to_owned(), found.clone());
-                found
+                let known = Known::new(name, id, partitions);
+                let fresh = Seen {
+                    known: known.clone(),
+                    is_led: false,
+                };
+                seen.insert(name.to_owned(), fresh);
+                known
             }
+        }
+    }
+
+    /// Notes that the leaders of a topic were waited for, unless it is another one by now.
+    fn note_led(&self, name: &str, known: &Known) {
+        if let Some(seen) = self.lock().get_mut(name) {
+            seen.is_led |= seen.known == *known;
         }
     }
 
@@ -100,7 +129,7 @@ impl Topics {
         self.lock().remove(name);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Seen>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -127,7 +156,7 @@ impl Core {
         Ok(each)
     }
 
-    /// Makes sure that these topics are there: makes what is missing where that is allowed.
+    /// Makes sure that these topics are there and can be written to: makes what is missing where that is allowed.
     ///
     /// # Errors
     /// `NotFound` for a missing topic that must not be made, and what the broker says.
@@ -137,7 +166,7 @@ impl Core {
     ) -> Result<Vec<Known>> {
         if let Some(all) = wanted
             .iter()
-            .map(|(name, _)| self.topics.known(name))
+            .map(|(name, _)| self.topics.led(name))
             .collect()
         {
             return Ok(all);
@@ -153,7 +182,9 @@ impl Core {
                 .iter()
                 .all(|known| known.as_ref().is_some_and(|known| known.partitions > 0))
             {
-                return Ok(found.into_iter().flatten().collect());
+                let found: Vec<Known> = found.into_iter().flatten().collect();
+                self.wait_for_leaders(&names, &found).await;
+                return Ok(found);
             }
             let missing: Vec<&(String, Purpose)> = wanted
                 .iter()
@@ -174,6 +205,33 @@ impl Core {
                 again = Instant::now() + self.config.patience() / 2;
             }
             made = true;
+        }
+    }
+
+    /// Waits until every partition has a leader that is at work, for a while.
+    ///
+    /// Brokers tell of a new topic a moment before they take records for it. Of the first requests of a producer to
+    /// such a partition one would be refused, and the next one taken with a gap in its sequence numbers, which brokers
+    /// allow who know nothing of the producer; librdkafka concludes from it that both were stored
+    /// (`rd_kafka_dr_implicit_ack`).
+    async fn wait_for_leaders(self: &Arc<Self>, names: &[String], known: &[Known]) {
+        let topics: Vec<(String, Known)> = names.iter().cloned().zip(known.to_vec()).collect();
+        let partitions: usize = known.iter().map(|known| known.logs.len()).sum();
+        let led = async {
+            let mut backoff = Backoff::default();
+            // A failure has been tried again and again already, or would stay.
+            while let Ok(found) = self.offsets(&topics, When::Latest).await {
+                if found.len() >= partitions {
+                    return;
+                }
+                backoff.wait(&self.life, None).await;
+            }
+        };
+        if tokio::time::timeout(LEADERS, led).await.is_err() {
+            tracing::warn!(topics = ?names, "some partitions have no leader");
+        }
+        for (name, known) in &topics {
+            self.topics.note_led(name, known);
         }
     }
 

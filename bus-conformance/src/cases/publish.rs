@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bus_api::{Bus, Error, ErrorKind, Message, Published, Raw, Result, Topic};
+use futures_util::future::try_join_all;
+use tokio::time::sleep;
 
 use crate::case::{Case, case};
 use crate::context::{Client, Context};
@@ -16,6 +19,7 @@ use crate::probe::{Ledger, Note, ack_all, group, notes, numbers, secs};
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case!(p1_confirmed_is_stored),
+        case!(p1_the_first_messages_of_new_topics_are_stored).within(secs(60)),
         case!(p1_confirmed_survives_the_publisher).with(&[Control::Kill]),
         case!(p1_confirmed_survives_the_broker)
             .with(&[Control::Restart])
@@ -41,6 +45,29 @@ async fn p1_confirmed_is_stored(context: Context) -> std::result::Result<(), Vio
     }
     let mut inbox = context.client().await?.join(group("g", "a.b")).await?;
     inbox.take_all(&ledger).await
+}
+
+/// Brokers tell of a new topic before it is ready everywhere. What is published meanwhile, several messages on their
+/// way at a time, is confirmed only when it is stored.
+async fn p1_the_first_messages_of_new_topics_are_stored(
+    context: Context,
+) -> std::result::Result<(), Violation> {
+    const TOPICS: u64 = 20;
+    const EACH: u64 = 8;
+    let client = context.client().await?;
+    let publishing = (0..TOPICS).map(async |topic| {
+        let publishing = (0..EACH).map(async |number| {
+            // Not in the same batch: one is sent before the answer to the last one came.
+            sleep(Duration::from_micros(300) * number as u32).await;
+            let number = topic * EACH + number;
+            let note = Note::keyed(&format!("new{topic}.a"), "k", number);
+            client.publish(&note).await
+        });
+        try_join_all(publishing).await
+    });
+    try_join_all(publishing).await?;
+    let mut inbox = client.join(group("g", ">")).await?;
+    inbox.take_all(&Ledger::expecting(0..TOPICS * EACH)).await
 }
 
 /// A client that confirms what lies in its own buffer loses the last of these.

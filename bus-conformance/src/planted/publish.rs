@@ -1,11 +1,12 @@
 //! Bugs of publishing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use bus_api::{Bus, Headers, Message, MessageId, Published, Result};
+use bus_api::{Bus, Headers, Message, MessageId, Published, Result, Topic};
 
 use crate::planted::bug::Bug;
 use crate::planted::{Plant, plant};
@@ -16,6 +17,11 @@ pub(crate) fn plants() -> Vec<Plant> {
             LosesEveryNth,
             "confirms every seventh publish without storing it",
             "p1_confirmed_is_stored"
+        ),
+        plant!(
+            LosesTheFirst,
+            "confirms the first message of a topic without storing it when another one follows at once",
+            "p1_the_first_messages_of_new_topics_are_stored"
         ),
         plant!(
             StoresTwice,
@@ -177,6 +183,38 @@ impl Bug for LosesEveryNth {
             } else {
                 results.extend(bus.publish(vec![message]).await);
             }
+        }
+        results
+    }
+}
+
+#[derive(Debug, Default)]
+struct LosesTheFirst(Mutex<HashMap<Topic, u64>>);
+
+impl LosesTheFirst {
+    /// How many were published to a topic before.
+    fn count(&self, topic: &Topic, more: u64) -> u64 {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(topic.clone()).or_default();
+        let before = *count;
+        *count += more;
+        before
+    }
+}
+
+#[async_trait]
+impl Bug for LosesTheFirst {
+    async fn publish(&self, bus: &dyn Bus, batch: Vec<Arc<Message>>) -> Vec<Result<Published>> {
+        let mut results = Vec::with_capacity(batch.len());
+        for message in batch {
+            if self.count(&message.topic, 1) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                if self.count(&message.topic, 0) > 1 {
+                    results.push(Ok(UNSTORED));
+                    continue;
+                }
+            }
+            results.extend(bus.publish(vec![message]).await);
         }
         results
     }
