@@ -30,11 +30,24 @@ const VIRTUAL: Duration = Duration::from_millis(1);
 /// runs backwards.
 #[must_use]
 pub fn now() -> SystemTime {
+    at(tokio::time::Instant::now())
+}
+
+/// The same for callers that have just asked tokio's clock.
+///
+/// ```
+/// use bus_api::clock;
+///
+/// let now = tokio::time::Instant::now();
+/// assert!(clock::at(now) <= clock::now());
+/// ```
+#[must_use]
+pub fn at(now: tokio::time::Instant) -> SystemTime {
     let (anchor, wall) = *ANCHOR.get_or_init(|| (Instant::now(), SystemTime::now()));
-    let now = tokio::time::Instant::now().into_std();
+    let now = now.into_std();
     let passed = signed(anchor, now);
-    let counted = moved(wall, passed);
-    let time = moved(counted, SET_BY.load(Ordering::Relaxed));
+    let set_by = SET_BY.load(Ordering::Relaxed);
+    let time = moved(wall, passed.saturating_add(set_by));
     if (0..nanos(TRUSTED)).contains(&COMPARED_NEXT.load(Ordering::Relaxed).saturating_sub(passed)) {
         return time;
     }
@@ -47,7 +60,7 @@ pub fn now() -> SystemTime {
     if off.unsigned_abs() <= nanos(DRIFT).unsigned_abs() {
         return time;
     }
-    SET_BY.store(between(counted, system), Ordering::Relaxed);
+    SET_BY.store(between(moved(wall, passed), system), Ordering::Relaxed);
     system
 }
 

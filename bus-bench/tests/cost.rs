@@ -102,8 +102,8 @@ fn a_message_allocates_no_more_than_before() {
     });
     let costs = [
         ("many in flight", sent, 213),
-        ("one by one", single, 1_100),
-        ("in batches", batches, 120),
+        ("one by one", single, 700),
+        ("in batches", batches, 116),
     ];
     check("hundredths of allocations", &costs);
 }
@@ -139,7 +139,7 @@ fn a_message_takes_no_more_instructions_than_before() {
     if !has_valgrind || cfg!(not(debug_assertions)) {
         return;
     }
-    let costs = [("many in flight", 20_479), ("ack in batches", 28_132)]
+    let costs = [("many in flight", 20_296), ("ack in batches", 25_641)]
         .map(|(work, was)| (work, instructions_each(work), was));
     check("instructions", &costs);
 }

@@ -226,6 +226,11 @@ impl Settler for MemberSettler {
         self.confirmed(answered, count).await
     }
 
+    fn ack_at_once(&self, _receipt: Receipt) -> bool {
+        // It takes a commit.
+        false
+    }
+
     async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>> {
         let (results, answered) = Gather::new(batch.len());
         {

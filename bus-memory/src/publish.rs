@@ -74,12 +74,10 @@ struct Clock {
 impl Clock {
     /// The store time never runs backwards, whatever the wall clock does.
     fn read(state: &mut State) -> Self {
-        let stored_at = bus_api::clock::now().max(state.last_stored_at);
+        let now = Instant::now();
+        let stored_at = bus_api::clock::at(now).max(state.last_stored_at);
         state.last_stored_at = stored_at;
-        Self {
-            now: Instant::now(),
-            stored_at,
-        }
+        Self { now, stored_at }
     }
 }
 

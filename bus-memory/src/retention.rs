@@ -6,6 +6,7 @@ use std::time::Duration;
 use bus_api::{Error, Notice, Result, WhenFull};
 use tokio::time::Instant;
 
+use crate::clock::later;
 use crate::error::full;
 use crate::state::State;
 
@@ -19,16 +20,19 @@ const MEMORY_ADVICE: &str = ", let subscriptions catch up, or remove dead letter
 impl State {
     /// Removes what is older than the namespace keeps messages.
     pub(crate) fn expire(&mut self, now: Instant) {
+        // Asked with each call: nothing gets older faster than the clock runs.
+        if self.expires_next.is_some_and(|next| now < next) {
+            return;
+        }
         while let Some(number) = self.store.oldest() {
-            let age = self
-                .store
-                .get(number)
-                .map_or(Duration::ZERO, |stored| now.duration_since(stored.at));
-            if age < self.retention.age {
+            let stored_at = self.store.get(number).map_or(now, |stored| stored.at);
+            if now.duration_since(stored_at) < self.retention.age {
+                self.expires_next = Some(later(stored_at, self.retention.age));
                 return;
             }
             self.drop_message(number);
         }
+        self.expires_next = None;
     }
 
     /// Makes sure that a message of this size can be stored.

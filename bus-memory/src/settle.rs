@@ -84,6 +84,22 @@ impl Settler for MemorySettler {
         results
     }
 
+    fn ack_at_once(&self, receipt: Receipt) -> bool {
+        let member = &self.0;
+        if !member.durable || member.connection.usable().is_err() {
+            return false;
+        }
+        let mut state = member.connection.space.lock();
+        let done = settle_one(member, &mut state, (receipt, Settlement::Ack)).is_ok();
+        let is_last = done
+            && subscription(member, &mut state).is_ok_and(|subscription| subscription.lag() == 0);
+        drop(state);
+        if is_last {
+            member.connection.space.note_idle();
+        }
+        done
+    }
+
     async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>> {
         if let Err(error) = self.0.connection.reachable().await {
             return batch.iter().map(|_| Err(error.clone())).collect();

@@ -8,6 +8,7 @@ use bus_api::{
     Namespace, Pattern, PatternIndex, Result, Retention, RetentionMode, Start, SubscriptionId,
     Topic,
 };
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::dead_letters::DeadLetters;
@@ -24,6 +25,8 @@ use crate::subscription::Subscription;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) retention: Retention,
+    /// Before then no message is older than the namespace keeps them.
+    pub(crate) expires_next: Option<Instant>,
     pub(crate) dedup_window: Duration,
     pub(crate) memory_limit: u64,
     pub(crate) store: Store,
@@ -48,6 +51,7 @@ impl State {
     pub(crate) fn new(name: &Namespace, config: &Config) -> Self {
         let mut state = Self {
             retention: Retention::default(),
+            expires_next: None,
             dedup_window: Duration::ZERO,
             memory_limit: config.memory_limit,
             store: Store::default(),
@@ -74,6 +78,7 @@ impl State {
         let (given, defaults) = (&config.settings, bus_api::Settings::default());
         if first || given.retention != defaults.retention {
             self.retention = given.retention.clone();
+            self.expires_next = None;
             self.store.drop_settled = given.retention.mode == RetentionMode::Settled;
         }
         if first || given.dedup_window != defaults.dedup_window {

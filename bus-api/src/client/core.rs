@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::by::by;
 use super::in_flight::InFlight;
 use super::life::{Life, Participant, closed};
 use super::moment::Moment;
@@ -130,19 +131,23 @@ impl Core {
         Tries::new(now, self.settings.publish_timeout, dedup_window)
     }
 
-    /// Hands one batch to the adapter: one result each, in order, at the latest at `deadline`.
+    /// Hands one batch to the adapter now, at `started`: one result each, in order, at the latest at
+    /// `deadline`.
     pub(crate) async fn send(
         &self,
         batch: Vec<Arc<Message>>,
+        started: Instant,
         deadline: Instant,
     ) -> Vec<Result<Published>> {
         let expected = batch.len();
         let span = telemetry::publish_span(self.transport(), &batch);
-        let started = Instant::now();
-        let call = self.bus.publish(batch).instrument(span.clone());
-        let mut results = match timeout_at(deadline, call).await {
-            Ok(results) => results,
-            Err(_) => {
+        let mut call = self.bus.publish(batch);
+        if !span.is_disabled() {
+            call = Box::pin(call.instrument(span.clone()));
+        }
+        let mut results = match by(deadline, call).await {
+            Some(results) => results,
+            None => {
                 let error = Error::new(
                     ErrorKind::Timeout,
                     "the broker did not confirm within `publish_timeout`",

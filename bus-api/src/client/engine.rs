@@ -142,8 +142,9 @@ impl<T: Send + 'static> Engine<T> {
     }
 
     fn dispatch(&mut self, cx: &mut Context<'_>) {
-        while self.calls < CALLS {
-            let batch = self.next_batch();
+        while self.calls < CALLS && !self.ready.is_empty() {
+            let now = Instant::now();
+            let batch = self.next_batch(now);
             let Some(deadline) = batch.iter().map(|entry| entry.tries.deadline()).max() else {
                 return;
             };
@@ -153,7 +154,7 @@ impl<T: Send + 'static> Engine<T> {
                     .iter()
                     .map(|entry| Arc::clone(&entry.message))
                     .collect();
-                let results = core.send(messages, deadline).await;
+                let results = core.send(messages, now, deadline).await;
                 Done::Called(batch, results)
             });
             self.calls += 1;
@@ -166,9 +167,9 @@ impl<T: Send + 'static> Engine<T> {
     }
 
     /// The messages of the next call, in order; none when nothing can be sent.
-    fn next_batch(&mut self) -> Vec<Entry<T>> {
+    fn next_batch(&mut self, now: Instant) -> Vec<Entry<T>> {
         let mut batch = Vec::with_capacity(self.ready.len().min(BATCH_MESSAGES));
-        let (mut bytes, now) = (0, Instant::now());
+        let mut bytes = 0;
         while batch.len() < BATCH_MESSAGES
             && bytes < BATCH_BYTES
             && let Some(entry) = self.ready.pop_front()

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod batch;
+mod by;
 mod check;
 mod close;
 mod connector;

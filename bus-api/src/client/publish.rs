@@ -209,10 +209,11 @@ impl IntoFuture for Publish<Direct> {
 
 async fn publish(core: &Core, message: Arc<Message>) -> Result<Confirmed> {
     let _room = core.room(&message).await?;
-    let mut tries = core.tries(Instant::now()).of(&message);
+    let mut now = Instant::now();
+    let mut tries = core.tries(now).of(&message);
     loop {
         let results = core
-            .send(vec![Arc::clone(&message)], tries.deadline())
+            .send(vec![Arc::clone(&message)], now, tries.deadline())
             .await;
         let Some(result) = results.into_iter().next() else {
             // `send` answers for every message.
@@ -227,6 +228,7 @@ async fn publish(core: &Core, message: Arc<Message>) -> Result<Confirmed> {
             Err(Verdict::Again(delay, _)) => {
                 core.meters.retries.increment(1);
                 tokio::time::sleep(delay).await;
+                now = Instant::now();
             }
             Err(Verdict::Final(error)) => {
                 core.meters.finished(message.size(), Err(&error));

@@ -153,6 +153,13 @@ pub trait Settler: Send + Sync + 'static {
     /// Dropping the future leaves each delivery either settled or not; trying again is safe.
     async fn settle(&self, batch: Vec<(Receipt, Settlement)>) -> Vec<Result<()>>;
 
+    /// Settles as [`Settlement::Ack`] within this call, where that takes no waiting because the broker is in this
+    /// process; says whether it did. When it did not, for whatever reason, nothing has happened, and the core
+    /// calls [`settle`](Self::settle). Asked for no broadcast.
+    ///
+    /// A transport with a round trip never does: acks that are requested together share one.
+    fn ack_at_once(&self, receipt: Receipt) -> bool;
+
     /// Stores records without settling: the started-mark, and failures that are retried in place.
     ///
     /// A handler starts only when this has succeeded.

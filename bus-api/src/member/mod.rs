@@ -180,18 +180,21 @@ impl Member {
                 }
                 let before = self.out.len();
                 let followers = batch && self.shared.followers;
-                let most = if state.halted { 0 } else { max };
-                state.flow.take(most, followers, |entry| {
-                    if entry.mark || !self.staged.is_empty() {
-                        self.staged.push(entry);
-                    } else {
-                        let held = Held::new(Arc::clone(&self.shared), entry);
-                        self.out.push_back(held);
-                    }
-                });
+                if !state.halted && state.flow.is_ready() {
+                    state.flow.take(max, followers, |entry| {
+                        if entry.mark || !self.staged.is_empty() {
+                            self.staged.push(entry);
+                        } else {
+                            let held = Held::new(Arc::clone(&self.shared), entry);
+                            self.out.push_back(held);
+                        }
+                    });
+                }
                 let handed = self.out.len() - before;
                 if handed > 0 {
                     state.hand_over(handed);
+                    // It waits no longer: what happens from here on is there when it asks again.
+                    state.consumer = None;
                     drop(state);
                     self.shared.meters.delivered.increment(handed as u64);
                     return Poll::Ready(None);

@@ -225,6 +225,12 @@ impl Shared {
     /// A delivery that was handed out is handled.
     pub(super) fn ack(self: Arc<Self>, entry: &Entry, awaited: bool) -> Confirmation {
         self.meters.acked.increment(1);
+        if self.rules.subscription.is_some() && self.settler.ack_at_once(entry.receipt) {
+            let mut state = self.lock();
+            state.returned();
+            state.discard(entry);
+            return Confirmation::at_once();
+        }
         self.settle(entry, Settlement::Ack, awaited)
     }
 

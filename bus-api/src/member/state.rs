@@ -288,7 +288,7 @@ impl State {
         }
     }
 
-    /// Forgets what is not going to be settled.
+    /// Forgets what is settled already, or is not going to be.
     pub(super) fn discard(&mut self, entry: &Entry) {
         self.table.remove(entry.slot);
         self.flow.confirmed(entry.slot);

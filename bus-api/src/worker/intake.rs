@@ -88,7 +88,8 @@ impl Intake {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Pulled> {
+    /// The same, for whoever waits for other things, too.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Pulled> {
         for _ in 0..self.pulls.len() {
             self.turn = (self.turn + 1) % self.pulls.len();
             let pulled = match &mut self.pulls[self.turn] {

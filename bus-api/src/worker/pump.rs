@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -57,11 +58,14 @@ impl Pump {
         self.ready().await?;
         let pulled = match self.parked.take() {
             Some(pulled) => pulled,
-            None => tokio::select! {
-                biased;
-                pulled = self.intake.next() => pulled,
-                () = self.shared.breaker_changed.notified() => return Ok(()),
-                () = self.shared.stop.cancelled() => return Err(Stop(None)),
+            None => match now(|cx| self.intake.poll_next(cx)).await {
+                Some(pulled) => pulled,
+                None => tokio::select! {
+                    biased;
+                    pulled = self.intake.next() => pulled,
+                    () = self.shared.breaker_changed.notified() => return Ok(()),
+                    () = self.shared.stop.cancelled() => return Err(Stop(None)),
+                },
             },
         };
         self.begin(pulled, slot)
@@ -77,16 +81,18 @@ impl Pump {
     }
 
     async fn ready(&mut self) -> Result<(), Stop> {
-        let shared = Arc::clone(&self.shared);
-        let ready = poll_fn(|cx| self.service.poll_ready(cx));
-        tokio::select! {
-            biased;
-            ready = ready => ready.map_err(|error| {
-                let text = format!("a layer of the worker is not ready any more: {error}");
-                Stop(Some(Error::new(ErrorKind::Internal, text)))
-            }),
-            () = shared.stop.cancelled() => Err(Stop(None)),
-        }
+        let ready = match now(|cx| self.service.poll_ready(cx)).await {
+            Some(ready) => ready,
+            None => tokio::select! {
+                biased;
+                ready = poll_fn(|cx| self.service.poll_ready(cx)) => ready,
+                () = self.shared.stop.cancelled() => return Err(Stop(None)),
+            },
+        };
+        ready.map_err(|error| {
+            let text = format!("a layer of the worker is not ready any more: {error}");
+            Stop(Some(Error::new(ErrorKind::Internal, text)))
+        })
     }
 
     /// Waits until the breaker lets a delivery through.
@@ -161,6 +167,17 @@ impl Pump {
         let next = self.service.clone();
         std::mem::replace(&mut self.service, next)
     }
+}
+
+/// What is there already: a busy worker then makes nothing to wait with for anything else.
+async fn now<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+    poll_fn(|cx| {
+        Poll::Ready(match poll(cx) {
+            Poll::Ready(there) => Some(there),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 fn spawn(work: impl Future<Output = ()> + Send + 'static, slot: OwnedSemaphorePermit) {

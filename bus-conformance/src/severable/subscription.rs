@@ -111,6 +111,11 @@ impl Settler for Settling {
         results
     }
 
+    fn ack_at_once(&self, _receipt: Receipt) -> bool {
+        // Whether the link is up is known only by waiting.
+        false
+    }
+
     async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>> {
         match self.inner().await {
             Some(inner) => self.link.alive(inner.mark(batch)).await,

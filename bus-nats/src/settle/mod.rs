@@ -64,6 +64,11 @@ impl Settler for NatsSettler {
         run(&self.0.0, steps).await
     }
 
+    fn ack_at_once(&self, _receipt: Receipt) -> bool {
+        // It takes a round trip.
+        false
+    }
+
     async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>> {
         let steps = batch
             .into_iter()

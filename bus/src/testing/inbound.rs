@@ -225,6 +225,11 @@ impl Settler for GroupSettler {
             .collect()
     }
 
+    fn ack_at_once(&self, _receipt: Receipt) -> bool {
+        // Faults and the book belong to `settle`.
+        false
+    }
+
     async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>> {
         let results = self.inner.mark(batch.clone()).await;
         for ((receipt, record), result) in batch.into_iter().zip(&results) {

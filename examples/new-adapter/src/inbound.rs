@@ -222,6 +222,11 @@ impl Settler for Member {
         results
     }
 
+    fn ack_at_once(&self, _receipt: Receipt) -> bool {
+        // Left to `settle`, which is right for every transport.
+        false
+    }
+
     async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>> {
         let store = |(receipt, record): (Receipt, AttemptRecord)| {
             self.change(receipt, |unsettled| {

@@ -38,6 +38,8 @@ pub(super) struct Script {
     pub(super) mark_answers: VecDeque<Result<()>>,
     /// Settlements get no answer.
     pub(super) mute: bool,
+    /// Acks are confirmed while they are asked for, unless the next answer is an error.
+    pub(super) at_once: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -207,6 +209,15 @@ impl Settler for Fake {
         drop(script);
         self.changed.notify_waiters();
         results
+    }
+
+    fn ack_at_once(&self, receipt: Receipt) -> bool {
+        let mut script = self.script();
+        let done = script.at_once && !matches!(script.answers.front(), Some(Err(_)));
+        if done {
+            script.settled.push((receipt, Settlement::Ack));
+        }
+        done
     }
 
     async fn mark(&self, batch: Vec<(Receipt, AttemptRecord)>) -> Vec<Result<()>> {

@@ -1,5 +1,6 @@
 //! The engine over a scripted adapter, with a paused clock.
 
+mod at_once;
 mod ends;
 mod fake;
 mod fetching;
