@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::api::{nanos, time};
 use crate::core::{Anchor, Core};
 use crate::error::{closed, is_final};
+use crate::last_topic::LastTopic;
 use crate::member::{damaged, pending};
 use crate::pull::{Pulled, Puller};
 use crate::settle::late;
@@ -68,6 +69,7 @@ struct Driver {
     last: Option<u64>,
     /// The consumer's own number of it.
     hand_over: u64,
+    last_topic: LastTopic,
     consumer: Option<(String, Puller)>,
     feed: Reach,
     main: Reach,
@@ -95,6 +97,7 @@ pub(crate) async fn subscribe(
         start,
         last: None,
         hand_over: 0,
+        last_topic: LastTopic::default(),
         consumer: None,
         feed: core.feed.reach(),
         main: core.link.socket.reach(),
@@ -263,10 +266,11 @@ impl Driver {
                     let position = place.position(&self.log);
                     let decoded = wire::read(
                         &listener.core.keys,
+                        &mut self.last_topic,
                         &message.subject,
                         &position,
                         wire::pairs(message.headers.as_ref()),
-                        message.payload.clone(),
+                        message.payload,
                     )?;
                     deliveries.push(Delivery {
                         receipt: Receipt { slot: 0, epoch: 0 },

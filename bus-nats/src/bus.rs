@@ -193,7 +193,7 @@ impl Bus for NatsBus {
 
     async fn request(&self, message: Message, deadline: Instant) -> Result<Message> {
         self.core.usable()?;
-        self.requester.request(message, deadline).await
+        self.requester.request(&message, deadline).await
     }
 
     async fn respond(&self, spec: ResponderSpec) -> Result<Requests> {

@@ -1,6 +1,6 @@
 //! What a member holds.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,6 +8,8 @@ use async_nats::Subject;
 use bus_api::{Delivery, Error, Receipt};
 use bytes::Bytes;
 use tokio::time::Instant;
+
+use crate::by_number::ByNumber;
 
 /// What a member holds of one message.
 #[derive(Clone, Debug)]
@@ -74,13 +76,13 @@ pub(crate) struct State {
     pub(crate) lost: Vec<Receipt>,
     /// What the server has forgotten: nothing of it is started any more.
     pub(crate) forgotten: Vec<Receipt>,
-    pub(crate) held: HashMap<u64, Held>,
-    pub(crate) slots: HashMap<u64, u64>,
+    pub(crate) held: ByNumber<Held>,
+    pub(crate) slots: ByNumber<u64>,
     next_slot: u64,
     pub(crate) epoch: u64,
     pub(crate) highest: Option<u64>,
     /// What this member has handed back to come again later.
-    pub(crate) resting: HashMap<u64, Instant>,
+    pub(crate) resting: ByNumber<Instant>,
     pub(crate) ended: Option<Error>,
 }
 

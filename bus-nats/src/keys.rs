@@ -135,7 +135,7 @@ impl Keys {
     }
 
     pub(crate) fn request(&self, topic: &Topic) -> String {
-        format!("{}.q.{topic}", self.namespace)
+        [self.namespace.as_str(), ".q.", topic.as_str()].concat()
     }
 
     pub(crate) fn requests(&self, pattern: &Pattern) -> String {

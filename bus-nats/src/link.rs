@@ -1,6 +1,5 @@
 //! Asking the server: everything that is answered goes through one inbox, in the order of the calls.
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::core::Core;
+use crate::digits;
 use crate::keys::Keys;
 use crate::outgoing::{Outgoing, write};
 use crate::slots::{Answer, Slots};
@@ -99,8 +99,7 @@ impl Link {
         let slots = Arc::clone(&self.slots);
         core.life.spawn(async move {
             while let Some(message) = answers.next().await {
-                let id = message.subject.rsplit('.').next();
-                if let Some(id) = id.and_then(|id| id.parse().ok()) {
+                if let Some(id) = digits::last(&message.subject) {
                     slots.answer(id, Ok(message));
                 }
             }
@@ -225,9 +224,7 @@ impl Link {
 
     /// The most bytes of a message with its headers.
     pub(crate) fn most(&self) -> usize {
-        self.socket
-            .client()
-            .map_or(1 << 20, |client| client.max_payload())
+        self.socket.most().unwrap_or(1 << 20)
     }
 
     /// Nothing is answered any more.
@@ -254,8 +251,7 @@ async fn pump(link: Arc<Link>, mut queue: mpsc::UnboundedReceiver<Out>) {
         };
         for Out { id, what } in waiting.drain(..) {
             reply.truncate(inbox);
-            // Writing to a string does not fail.
-            let _ = write!(reply, "{id}");
+            digits::push(&mut reply, id);
             let sent = match what {
                 What::Ready(outgoing) => send(&link, &client, id, &reply, outgoing).await,
                 What::Message(message) => match write(&link.keys, &mut template, &message) {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::api::nanos;
 use crate::core::Core;
+use crate::digits;
 use crate::error::closed;
 
 /// How often the server says that it has nothing.
@@ -195,8 +196,7 @@ impl Puller {
         if status == StatusCode::IDLE_HEARTBEAT {
             return Pulled::Nothing;
         }
-        let number = message.subject.rsplit('.').next();
-        let number = number.and_then(|number| number.parse::<u64>().ok());
+        let number = digits::last(&message.subject);
         self.pulls.retain(|pull| Some(pull.number) != number);
         let says = message.description.unwrap_or_default().to_ascii_lowercase();
         if status == StatusCode::NO_RESPONDERS || says.contains("consumer deleted") {

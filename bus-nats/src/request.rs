@@ -1,21 +1,24 @@
 //! Asking: requests and replies are plain NATS messages in no stream.
 
-use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use async_nats::StatusCode;
+use async_nats::{HeaderMap, HeaderValue, StatusCode};
 use bus_api::cloudevents::{self, Extent, Known, Style};
-use bus_api::{ErrorKind, Message, Offset, Position, Result, Topic};
+use bus_api::{Error, ErrorKind, Message, Offset, Position, Result, Topic};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use crate::by_number::ByNumber;
 use crate::core::Core;
+use crate::digits;
 use crate::error::{NAME, closed, error, too_large, unavailable};
 use crate::link::wire_size;
+use crate::socket::Reach;
 use crate::template::Template;
 use crate::wire;
 
@@ -36,12 +39,46 @@ pub(crate) struct Requester {
     template: Mutex<Template>,
 }
 
+/// Whoever waits for a reply, by the number of the request, and the number of the connection that it went over.
 #[derive(Default)]
-struct Waiting(Mutex<HashMap<u64, oneshot::Sender<Answer>>>);
+struct Waiting(Mutex<ByNumber<(u64, oneshot::Sender<Answer>)>>);
 
 impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
+    fn lock(&self) -> MutexGuard<'_, ByNumber<(u64, oneshot::Sender<Answer>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings a reply to whoever waits for it; a late one is dropped.
+    fn answer(&self, reply: async_nats::Message) {
+        let number = digits::last(&reply.subject);
+        let asked = number.and_then(|number| self.lock().remove(&number));
+        if let Some((_, asked)) = asked {
+            // Whoever does not wait any more gets nothing.
+            let _ = asked.send(Ok(reply));
+        }
+    }
+
+    /// Tells those who asked over a connection that is gone, with every change of `reach`. One task does it for all:
+    /// waiting for that in each request takes more than the reply does.
+    async fn watch(&self, mut reach: watch::Receiver<Reach>) {
+        while reach.changed().await.is_ok() {
+            let now = *reach.borrow_and_update();
+            let lost = |epoch: u64| !now.up || epoch != now.epoch;
+            for (_, (_, asked)) in self.lock().extract_if(|_, (epoch, _)| lost(*epoch)) {
+                let _ = asked.send(Err(unavailable().indeterminate()));
+            }
+        }
+    }
+}
+
+/// Ends all requests with the connection.
+struct EndsWith(Arc<Waiting>);
+
+impl Drop for EndsWith {
+    fn drop(&mut self) {
+        for (_, (_, asked)) in self.0.lock().drain() {
+            let _ = asked.send(Err(closed()));
+        }
     }
 }
 
@@ -57,11 +94,26 @@ impl Drop for Asked<'_> {
     }
 }
 
-fn nobody() -> bus_api::Error {
+/// The id of a request or reply that says none: that of a place in no log.
+struct Nameless(SystemTime);
+
+impl fmt::Display for Nameless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Position::new(Arc::from(NAME), Offset(0, 0), self.0).fmt(f)
+    }
+}
+
+fn nobody() -> Error {
     error(
         ErrorKind::NoResponders,
         "nobody answers requests of this topic",
     )
+}
+
+fn millis(duration: Duration) -> HeaderValue {
+    u64::try_from(duration.as_millis())
+        .unwrap_or(u64::MAX)
+        .into()
 }
 
 /// Reads a request or a reply.
@@ -70,8 +122,14 @@ pub(crate) fn read<'a>(
     pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     payload: Bytes,
 ) -> Result<Message> {
-    let position = Position::new(Arc::from(NAME), Offset(0, 0), SystemTime::now());
-    let known = Known::at(&position, topic, NAME);
+    let now = SystemTime::now();
+    let known = Known {
+        topic,
+        key: None,
+        id: &Nameless(now),
+        transport: NAME,
+        stored_at: now,
+    };
     let decoded = cloudevents::read(Style::Nats, Extent::Whole, pairs, payload, &known)?;
     match decoded.malformed {
         None => Ok(decoded.message),
@@ -93,15 +151,11 @@ impl Requester {
         let to = Arc::clone(&waiting);
         core.life.spawn(async move {
             while let Some(message) = replies.next().await {
-                let number = message.subject.rsplit('.').next();
-                let number = number.and_then(|number| number.parse().ok());
-                let asked = number.and_then(|number: u64| to.lock().remove(&number));
-                if let Some(asked) = asked {
-                    // Whoever does not wait any more gets nothing: a late reply is dropped.
-                    let _ = asked.send(Ok(message));
-                }
+                to.answer(message);
             }
         });
+        let (ends, reach) = (EndsWith(Arc::clone(&waiting)), core.link.socket.watch());
+        core.life.spawn(async move { ends.0.watch(reach).await });
         Ok(Arc::new(Self {
             core: Arc::clone(core),
             inbox,
@@ -116,9 +170,9 @@ impl Requester {
     }
 
     /// Asks and waits for the first reply.
-    pub(crate) async fn request(&self, message: Message, deadline: Instant) -> Result<Message> {
+    pub(crate) async fn request(&self, message: &Message, deadline: Instant) -> Result<Message> {
         let late = || error(ErrorKind::Timeout, "no reply came in time");
-        tokio::time::timeout_at(deadline, self.ask(&message, deadline))
+        tokio::time::timeout_at(deadline, self.ask(message, deadline))
             .await
             .unwrap_or_else(|_| Err(late()))
             .map_err(|failed| failed.with("topic", &message.topic))
@@ -129,28 +183,18 @@ impl Requester {
         if message.payload.len() > core.max_payload {
             return Err(too_large(message.payload.len(), core.max_payload));
         }
-        core.link.socket.until_up(deadline).await?;
-        let mut headers = self.template().headers(message, Extent::Whole)?;
-        let wait = deadline.saturating_duration_since(Instant::now());
-        wire::put(&mut headers, WAIT, &wait.as_millis().to_string())?;
-        let until = core.clock.at_server(deadline);
-        let until = until.and_then(|until| until.duration_since(SystemTime::UNIX_EPOCH).ok());
-        if let Some(until) = until {
-            wire::put(&mut headers, UNTIL, &until.as_millis().to_string())?;
-        }
+        let reach = core.link.socket.until_up(deadline).await?;
+        let headers = self.headers(message, deadline)?;
         let most = core.link.most();
         let bytes = wire_size(&headers) + message.payload.len();
         if bytes > most {
             return Err(too_large(bytes, most));
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let (answer, answered) = oneshot::channel();
-        self.waiting.lock().insert(number, answer);
-        let _asked = Asked {
-            waiting: &self.waiting,
-            number,
-        };
-        let reply = format!("{}.{number}", self.inbox);
+        let (asked, answered) = self.wait(reach)?;
+        let mut reply = String::with_capacity(self.inbox.len() + 21);
+        reply.push_str(&self.inbox);
+        reply.push('.');
+        digits::push(&mut reply, asked.number);
         let subject = core.keys.request(&message.topic);
         core.link
             .socket
@@ -158,24 +202,50 @@ impl Requester {
             .publish_with_reply_and_headers(subject, reply, headers, message.payload.clone())
             .await
             .map_err(|_| unavailable())?;
-        let mut watch = core.link.socket.watch();
-        let answer = tokio::select! {
-            answer = answered => answer.map_err(|_| closed())??,
-            () = core.life.ended() => return Err(closed()),
-            _ = watch.wait_for(|reach| !reach.up) => {
-                return Err(unavailable().indeterminate());
-            }
-        };
+        let answer = answered.await.map_err(|_| closed())??;
         if answer.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(nobody());
         }
         let pairs = wire::pairs(answer.headers.as_ref());
-        read(message.topic.clone(), pairs, answer.payload.clone())
+        read(message.topic.clone(), pairs, answer.payload)
+    }
+
+    /// The headers of a request: those of the message, and how long it waits.
+    fn headers(&self, message: &Message, deadline: Instant) -> Result<HeaderMap> {
+        let mut headers = self.template().headers(message, Extent::Whole)?;
+        let wait = deadline.saturating_duration_since(Instant::now());
+        headers.insert(wire::name(WAIT)?, millis(wait));
+        let until = self.core.clock.at_server(deadline);
+        let until = until.and_then(|until| until.duration_since(SystemTime::UNIX_EPOCH).ok());
+        if let Some(until) = until {
+            headers.insert(wire::name(UNTIL)?, millis(until));
+        }
+        Ok(headers)
+    }
+
+    /// Begins to wait for a reply over the connection that was there.
+    ///
+    /// # Errors
+    /// `Unavailable` when it has gone, `Closed` when there will be none.
+    fn wait(&self, reach: Reach) -> Result<(Asked<'_>, oneshot::Receiver<Answer>)> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        self.waiting.lock().insert(number, (reach.epoch, answer));
+        let asked = Asked {
+            waiting: &self.waiting,
+            number,
+        };
+        // Those who wait may have been told already; of what changes from now on this one is told, too.
+        self.core.usable()?;
+        if self.core.link.socket.reach() != reach {
+            return Err(unavailable());
+        }
+        Ok((asked, answered))
     }
 }
 
-impl std::fmt::Debug for Requester {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Requester").finish_non_exhaustive()
     }
 }

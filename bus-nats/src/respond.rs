@@ -10,14 +10,16 @@ use bus_api::adapter::{Leave, Leaving};
 use bus_api::cloudevents::Extent;
 use bus_api::{
     ErrorKind, IncomingRequest, Message, Replier, ReplyTo, RequestReceiver, Requests,
-    ResponderSpec, Result, Topic,
+    ResponderSpec, Result,
 };
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::core::{Anchor, Core};
+use crate::digits;
 use crate::error::{closed, error, invalid_argument, too_large, unavailable};
+use crate::last_topic::LastTopic;
 use crate::link::{Lost, wire_size};
 use crate::request::{UNTIL, WAIT, read};
 use crate::template::Template;
@@ -49,8 +51,8 @@ impl Responder {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, message: &async_nats::Message) {
-        match incoming(&self.core, message) {
+    fn take(&self, last: &mut LastTopic, message: async_nats::Message) {
+        match incoming(&self.core, last, message) {
             Ok(Some(request)) => {
                 self.lock().buffer.push_back(request);
                 self.arrived.notify_one();
@@ -136,44 +138,46 @@ async fn known(core: &Core, deadline: Instant) -> Result<()> {
 async fn work(responder: Arc<Responder>, mut requests: Subscriber, _anchor: Option<Arc<Anchor>>) {
     let _ends = EndsWith(Arc::clone(&responder));
     let mut leaving = responder.leaving.subscribe();
+    let mut last = LastTopic::default();
     loop {
         let message = tokio::select! {
             message = requests.next() => message,
             _ = leaving.wait_for(|leaving| *leaving) => break,
         };
         let Some(message) = message else { break };
-        responder.take(&message);
+        responder.take(&mut last, message);
     }
     // What the server has sent already is handed over, while anybody asks for it.
     let _ = requests.drain().await;
     let _ = known(&responder.core, Instant::now() + Duration::from_secs(1)).await;
     while let Some(Some(message)) = requests.next().now_or_never() {
-        responder.take(&message);
+        responder.take(&mut last, message);
     }
     responder.end(closed());
     responder.left.send_replace(true);
 }
 
 /// A request; none when it is nobody's question or too late.
-fn incoming(core: &Core, message: &async_nats::Message) -> Result<Option<IncomingRequest>> {
+fn incoming(
+    core: &Core,
+    last: &mut LastTopic,
+    message: async_nats::Message,
+) -> Result<Option<IncomingRequest>> {
     let Some(reply_to) = &message.reply else {
         return Ok(None);
     };
     let Some(topic) = core.keys.request_topic_of(&message.subject) else {
         return Ok(None);
     };
-    let topic = Topic::new(topic)?;
+    let topic = last.read(topic)?;
     let mut deadline = Instant::now() + LONGEST_WAIT;
     let mut pairs = wire::pairs(message.headers.as_ref());
     pairs.retain(|(name, value)| {
-        let millis = std::str::from_utf8(value)
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .map(Duration::from_millis);
+        let millis = || digits::read(value).map(Duration::from_millis);
         let until = if name.eq_ignore_ascii_case(WAIT.as_bytes()) {
-            millis.and_then(|wait| Instant::now().checked_add(wait))
+            millis().and_then(|wait| Instant::now().checked_add(wait))
         } else if name.eq_ignore_ascii_case(UNTIL.as_bytes()) {
-            let until = millis.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+            let until = millis().and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
             until.and_then(|until| core.clock.here(until))
         } else {
             return true;
@@ -185,7 +189,7 @@ fn incoming(core: &Core, message: &async_nats::Message) -> Result<Option<Incomin
         return Ok(None);
     }
     Ok(Some(IncomingRequest {
-        message: Arc::new(read(topic, pairs, message.payload.clone())?),
+        message: Arc::new(read(topic, pairs, message.payload)?),
         deadline,
         reply_to: ReplyTo::new(reply_to.as_str()),
     }))
@@ -266,18 +270,11 @@ impl NatsReplier {
         if bytes > most {
             return Err(too_large(bytes, most));
         }
-        core.link
-            .socket
-            .until_up(Instant::now() + REPLY_FOR)
-            .await?;
-        core.link
-            .socket
-            .client()?
-            .publish_with_headers(
-                address.as_str().to_owned(),
-                headers,
-                message.payload.clone(),
-            )
+        let deadline = Instant::now() + REPLY_FOR;
+        core.link.socket.until_up(deadline).await?;
+        let (client, payload) = (core.link.socket.client()?, message.payload.clone());
+        // In a place of its own: what holds this, too, is so large that the allocator tidies up for each.
+        Box::pin(client.publish_with_headers(address.as_str().to_owned(), headers, payload))
             .await
             .map_err(|_| unavailable())
     }

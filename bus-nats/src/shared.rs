@@ -143,6 +143,14 @@ impl Shared {
         state.held.get(&receipt.slot).cloned()
     }
 
+    /// Until when what is held under this receipt is this member's for certain.
+    pub(crate) fn held_until(&self, receipt: Receipt) -> Option<Instant> {
+        let state = self.lock();
+        let held = state.held.get(&receipt.slot);
+        let held = held.filter(|_| receipt.epoch == state.epoch);
+        held.map(|held| held.until)
+    }
+
     /// Notes that a settlement is under way; gives what is settled, when it is this member's.
     pub(crate) fn settle(&self, receipt: Receipt, how: Settling) -> Option<Held> {
         let mut state = self.lock();

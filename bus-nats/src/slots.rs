@@ -1,6 +1,5 @@
 //! What is on its way and waits for an answer.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use bus_api::Error;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
+use crate::by_number::ByNumber;
 use crate::error::{closed, denied, no_answer, too_large, unavailable};
 
 /// Which of the two lines a message waits in: large payloads do not hold up the small ones.
@@ -68,10 +68,10 @@ struct Waiting {
 
 /// Everything that waits for an answer.
 #[derive(Default)]
-pub(crate) struct Slots(Mutex<HashMap<u64, Waiting>>);
+pub(crate) struct Slots(Mutex<ByNumber<Waiting>>);
 
 impl Slots {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, ByNumber<Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -67,6 +67,12 @@ impl Socket {
             .ok_or_else(closed)
     }
 
+    /// The most bytes of a message with its headers; none once the connection was closed.
+    pub(crate) fn most(&self) -> Option<usize> {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        client.as_ref().map(Client::max_payload)
+    }
+
     /// Lets go of the connection; it ends when its subscriptions do.
     pub(crate) fn close(&self) {
         self.client
@@ -90,9 +96,14 @@ impl Socket {
     /// # Errors
     /// `Unavailable` when it is not, at `deadline`.
     pub(crate) async fn until_up(&self, deadline: Instant) -> Result<Reach> {
+        let reach = self.reach();
+        if reach.up {
+            return Ok(reach);
+        }
         let mut watch = self.watch();
-        let waited = tokio::time::timeout_at(deadline, watch.wait_for(|reach| reach.up)).await;
-        match waited {
+        let up = tokio::time::timeout_at(deadline, watch.wait_for(|reach| reach.up));
+        // Seldom needed, and so in a place of its own: every request would have to have room for it.
+        match Box::pin(up).await {
             Ok(Ok(reach)) => Ok(*reach),
             Ok(Err(_)) => Err(closed()),
             Err(_) => Err(unavailable()),

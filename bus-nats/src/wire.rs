@@ -7,9 +7,13 @@ use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bus_api::cloudevents::{self, Decoded, Extent, Known, Style};
 use bus_api::{Error, ErrorKind, Message, Offset, Position, Result, Topic};
 use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{self, value::StrDeserializer};
 
+use crate::digits;
 use crate::error::{NAME, error};
 use crate::keys::Keys;
+use crate::last_topic::LastTopic;
 
 /// The header that makes a second message of the same text within the window a duplicate.
 pub(crate) const WIRE_ID: &str = "Nats-Msg-Id";
@@ -42,7 +46,12 @@ pub(crate) fn name(name: &str) -> Result<HeaderName> {
 /// `Encode` for an illegal value.
 pub(crate) fn value(value: &[u8]) -> Result<HeaderValue> {
     let text = std::str::from_utf8(value).map_err(|_| wrong())?;
-    text.parse().map_err(|_| wrong())
+    if value.contains(&b'\r') || value.contains(&b'\n') {
+        return Err(wrong());
+    }
+    // The client library would look for them once more, character by character, where it parses, and not where it
+    // deserializes.
+    HeaderValue::deserialize(StrDeserializer::<de::value::Error>::new(text)).map_err(|_| wrong())
 }
 
 /// A name that most messages have: it needs no allocation and no check.
@@ -57,7 +66,7 @@ fn usual(name: &str) -> Option<HeaderName> {
     }
     among!(
         "ce-id" "ce-source" "ce-specversion" "ce-time" "ce-type" "ce-datacontenttype" "ce-correlationid"
-        "ce-causationid" "ce-traceparent" "bus-format" "bus-key" "bus-topic"
+        "ce-causationid" "ce-traceparent" "bus-format" "bus-key" "bus-topic" "bus-wait" "bus-until"
     )
 }
 
@@ -80,16 +89,15 @@ pub(crate) fn headers(message: &Message, extent: Extent) -> Result<HeaderMap> {
 
 /// The pairs of received headers, in order of their names: the client library does not keep the order.
 pub(crate) fn pairs(headers: Option<&HeaderMap>) -> Vec<(&[u8], &[u8])> {
-    let mut pairs: Vec<(&[u8], &[u8])> = headers
-        .into_iter()
-        .flat_map(HeaderMap::iter)
-        .flat_map(|(name, values)| {
-            let name = AsRef::<[u8]>::as_ref(name);
-            values
-                .iter()
-                .map(move |value| (name, AsRef::<[u8]>::as_ref(value)))
-        })
-        .collect();
+    let Some(headers) = headers else {
+        return Vec::new();
+    };
+    // Nearly every name has one value.
+    let mut pairs = Vec::with_capacity(headers.len());
+    for (name, values) in headers.iter() {
+        let name = AsRef::<[u8]>::as_ref(name);
+        pairs.extend(values.iter().map(|value| (name, value.as_ref())));
+    }
     pairs.sort_by_key(|(name, _)| *name);
     pairs
 }
@@ -100,14 +108,13 @@ pub(crate) fn pairs(headers: Option<&HeaderMap>) -> Vec<(&[u8], &[u8])> {
 /// `Unsupported` for a newer format.
 pub(crate) fn read<'a>(
     keys: &Keys,
+    last: &mut LastTopic,
     subject: &str,
     position: &Position,
     pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     payload: Bytes,
 ) -> Result<Decoded> {
-    let topic = keys
-        .topic_of(subject)
-        .and_then(|text| Topic::new(text).ok());
+    let topic = keys.topic_of(subject).and_then(|text| last.read(text).ok());
     let is_topic = topic.is_some();
     let topic = match topic {
         Some(topic) => topic,
@@ -137,23 +144,24 @@ pub(crate) struct Place {
 impl Place {
     /// Reads `$JS.ACK.[domain.account.]stream.consumer.count.sequence.hand-over.time.pending[.…]`.
     pub(crate) fn of(subject: &str) -> Option<Self> {
-        let (mut tokens, mut count) = ([&[][..]; 12], 0);
-        for token in subject.as_bytes().split(|byte| *byte == b'.') {
-            if let Some(place) = tokens.get_mut(count) {
-                *place = token;
+        let rest = subject.strip_prefix("$JS.ACK.")?.as_bytes();
+        let (mut dots, mut count) = ([0; 8], 0);
+        for (at, byte) in rest.iter().enumerate() {
+            if *byte == b'.' {
+                if let Some(dot) = dots.get_mut(count) {
+                    *dot = at;
+                }
+                count += 1;
             }
-            count += 1;
         }
-        // Behind stream and consumer, and in the long form domain and account.
-        let first = match (tokens, count) {
-            ([b"$JS", b"ACK", ..], 9) => 4,
-            ([b"$JS", b"ACK", ..], 11..) => 6,
+        // Before the numbers are stream and consumer, and in the long form domain and account.
+        let first = match count {
+            6 => 1,
+            8.. => 3,
             _ => return None,
         };
-        let number = |at: usize| {
-            let digits = std::str::from_utf8(tokens.get(first + at)?).ok()?;
-            digits.parse::<u64>().ok()
-        };
+        let number =
+            |at: usize| digits::read(rest.get(dots[first + at] + 1..dots[first + at + 1])?);
         Some(Self {
             count: u32::try_from(number(0)?).unwrap_or(u32::MAX),
             sequence: number(1)?,
@@ -172,6 +180,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn values_are_what_the_client_library_parses() {
+        for text in ["", "a b", " a ", "%C3%A4", "\u{e4}", "a\rb", "a\n", "\r\n"] {
+            let parsed = text.parse::<HeaderValue>();
+            assert_eq!(value(text.as_bytes()).ok(), parsed.ok(), "{text:?}");
+        }
+        assert!(value(b"\xff").is_err());
+    }
+
+    #[test]
     fn an_ack_subject_says_where_a_message_lies() {
         let place = Place {
             count: 2,
@@ -186,7 +203,14 @@ mod tests {
         ] {
             assert_eq!(Place::of(subject), Some(place), "{subject}");
         }
-        for wrong in ["", "a.b", "$JS.ACK.bus-t.g-1.x.42.57.17.3"] {
+        for wrong in [
+            "",
+            "a.b",
+            "$JS.ACK.bus-t.g-1.x.42.57.17.3",
+            "$JS.ACK.bus-t.g-1.2.42.57..3",
+            "$JS.ACK.bus-t.g-1.2.42.57.17",
+            "$JS.ACK.hub.bus-t.g-1.2.42.57.17.3",
+        ] {
             assert_eq!(Place::of(wrong), None, "{wrong}");
         }
     }

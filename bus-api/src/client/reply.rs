@@ -78,16 +78,16 @@ pub(crate) fn encode_failure(core: &Core, request: &Message, failure: &Failure) 
 fn answer(core: &Core, request: &Message) -> Message {
     let asked = &request.metadata;
     let mut metadata = core.metadata();
-    let id = asked.id.to_string();
+    let id = asked.id.to_string().into_boxed_str();
     metadata.event_type = asked
         .event_type
         .as_ref()
-        .map(|name| format!("{name}.reply").into());
+        .map(|name| [name, ".reply"].concat().into());
     metadata.correlation_id = Some(match &asked.correlation_id {
         Some(correlation_id) => correlation_id.clone(),
-        None => id.as_str().into(),
+        None => id.clone(),
     });
-    metadata.causation_id = Some(id.into());
+    metadata.causation_id = Some(id);
     metadata.trace = metadata.trace.or_else(|| asked.trace.clone());
     Message::new(request.topic.clone(), metadata, bytes::Bytes::new())
 }

@@ -14,6 +14,7 @@ use super::{Driver, Stop, Turn};
 use crate::api::ConsumerInfo;
 use crate::core::Core;
 use crate::held::Fetched;
+use crate::last_topic::LastTopic;
 use crate::link::{Line, Slot};
 use crate::settle::{DUE, RELEASED};
 use crate::stored::{self, Stored};
@@ -75,7 +76,6 @@ struct Arriving {
     ack: Subject,
     place: Place,
     record: Option<Slot>,
-    until: Instant,
 }
 
 impl Driver {
@@ -94,8 +94,8 @@ impl Driver {
         let until = came_after + certain(handle.lease);
         let run = self.of_run();
         let mut arriving = Vec::with_capacity(messages.len());
-        for message in messages {
-            let Some(ack) = message.reply.clone() else {
+        for mut message in messages {
+            let Some(ack) = message.reply.take() else {
                 continue;
             };
             let Some(place) = Place::of(&ack) else {
@@ -108,7 +108,6 @@ impl Driver {
                 ack,
                 place,
                 record,
-                until,
             });
         }
         let mut fetched = Vec::with_capacity(arriving.len());
@@ -127,10 +126,11 @@ impl Driver {
             let position = one.place.position(&log);
             let decoded = wire::read(
                 &core.keys,
+                &mut self.last_topic,
                 &one.message.subject,
                 &position,
                 wire::pairs(one.message.headers.as_ref()),
-                one.message.payload.clone(),
+                one.message.payload,
             )
             .map_err(Stop::End)?;
             let delivery = Delivery {
@@ -149,7 +149,7 @@ impl Driver {
                 run: run.clone(),
                 hand_over: one.place.hand_over,
                 record_at: recorded.at,
-                until: one.until,
+                until,
             });
         }
         // What the server had handed over before it ended may come up behind the news of its new run.
@@ -306,6 +306,7 @@ pub(crate) fn damaged(core: &Core, log: &Arc<str>, stored: &Stored) -> bus_api::
     let pairs = pairs.iter().map(|(name, value)| (&name[..], &value[..]));
     let decoded = wire::read(
         &core.keys,
+        &mut LastTopic::default(),
         &stored.subject,
         &position,
         pairs,

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::core::Anchor;
 use crate::error::{closed, is_final};
 use crate::held::Held;
+use crate::last_topic::LastTopic;
 use crate::presence::{Presence, valid_for};
 use crate::pull::{Pulled, Puller};
 use crate::settle::{extend, late, release};
@@ -71,6 +72,7 @@ pub(crate) struct Driver {
     /// After a break: something was handed over that never arrived; perhaps the client could not read it.
     unseen: Option<bool>,
     gathering: Option<Gathering>,
+    last_topic: LastTopic,
     present_at: Instant,
     extend_at: Instant,
 }
@@ -88,6 +90,7 @@ impl Driver {
             doubtful: false,
             unseen: None,
             gathering: None,
+            last_topic: LastTopic::default(),
             present_at: now,
             extend_at: now + handle.lease / 3,
             handle,

@@ -84,8 +84,8 @@ pub(super) async fn confirm(
 
 /// An answer that came when the lease had ended says nothing: another member may have got the message before.
 fn is_ours(handle: &Handle, receipt: Receipt) -> bool {
-    let held = handle.shared.held(receipt);
-    held.is_some_and(|held| held.until > Instant::now())
+    let until = handle.shared.held_until(receipt);
+    until.is_some_and(|until| until > Instant::now())
 }
 
 /// Whether asking again may help.
