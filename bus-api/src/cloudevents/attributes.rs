@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{Known, time};
-use crate::contract::{MessageId, Metadata, TraceContext};
+use crate::contract::{MessageId, Metadata, TraceContext, UUID_LENGTH};
 
 pub(super) const SPEC_VERSION: &str = "1.0";
 pub(super) const DATA_CONTENT_TYPE: &str = "datacontenttype";
 
 /// Gives every attribute that is set to `sink`; the content type is not among them.
 pub(super) fn write(metadata: &Metadata, sink: &mut dyn FnMut(&'static str, &str)) {
-    sink("id", &metadata.id.to_string());
+    sink("id", metadata.id.text(&mut [0; UUID_LENGTH]));
     sink("source", &metadata.source);
     sink("specversion", SPEC_VERSION);
     sink("time", &time::write(metadata.time));
@@ -95,25 +95,28 @@ impl<'a> Attributes<'a> {
         })
     }
 
-    /// Takes an attribute; an unknown one is handed back. `None` as the value: it was not readable.
-    pub(super) fn take(&mut self, name: &str, value: Option<Cow<'a, str>>) -> Option<Cow<'a, str>> {
-        let Some(value) = value else {
-            self.damaged(name, "is not UTF-8");
-            return None;
-        };
+    /// Takes an attribute, unless there is none of this name: `false`. `None` as the value: it was not readable.
+    pub(super) fn take(
+        &mut self,
+        name: &str,
+        value: impl FnOnce() -> Option<Cow<'a, str>>,
+    ) -> bool {
         if name == "specversion" {
-            if !value.starts_with("1.") {
-                self.damaged(name, "is not 1.0");
+            match value() {
+                Some(version) if version.starts_with("1.") => {}
+                Some(_) => self.damaged(name, "is not 1.0"),
+                None => self.damaged(name, "is not UTF-8"),
             }
-            return None;
+            return true;
         }
-        match self.slot(name) {
-            Some(slot) => {
-                *slot = Some(value);
-                None
-            }
-            None => Some(value),
+        let Some(slot) = self.slot(name) else {
+            return false;
+        };
+        match value() {
+            Some(value) => *slot = Some(value),
+            None => self.damaged(name, "is not UTF-8"),
         }
+        true
     }
 
     /// Sets the content type unless the attribute is there.

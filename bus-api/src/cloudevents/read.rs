@@ -64,14 +64,31 @@ pub(super) struct Found<'a> {
 
 impl<'a> Found<'a> {
     pub(super) fn take(&mut self, style: Style, name: &'a [u8], value: &'a [u8]) {
-        let name = String::from_utf8_lossy(name);
-        let folded: Cow<'_, str> = match style {
-            Style::Nats if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
-                name.to_ascii_lowercase().into()
-            }
-            _ => Cow::Borrowed(&*name),
+        let name = match std::str::from_utf8(name) {
+            Ok(name) => Cow::Borrowed(name),
+            Err(_) => String::from_utf8_lossy(name),
         };
-        match &*folded {
+        if self.take_known(style, &name, value) {
+            return;
+        }
+        // Case has no meaning there; what the bus writes has none, so this is for others.
+        if style == Style::Nats {
+            let folded = name.to_ascii_lowercase();
+            if folded.starts_with("nats-") || self.take_known(style, &folded, value) {
+                return;
+            }
+        }
+        self.headers.push((name, value));
+    }
+
+    /// Takes what has a meaning; `false`: it has none.
+    fn take_known(&mut self, style: Style, name: &str, value: &'a [u8]) -> bool {
+        if let Some(attribute) = name.strip_prefix(style.prefix()) {
+            return self
+                .attributes
+                .take(attribute, || attribute_text(style, value));
+        }
+        match name {
             OWN_FORMAT => self.format = Some(value),
             OWN_TOPIC => self.topic = Some(value),
             OWN_KEY => self.key = Some(value),
@@ -82,21 +99,9 @@ impl<'a> Found<'a> {
                     self.attributes.damaged(DATA_CONTENT_TYPE, "is not UTF-8");
                 }
             }
-            folded_name => {
-                let attribute = folded_name.strip_prefix(style.prefix());
-                let unknown = match attribute.filter(|name| super::attributes::is_known(name)) {
-                    Some(attribute) => {
-                        self.attributes
-                            .take(attribute, attribute_text(style, value));
-                        false
-                    }
-                    None => !(style == Style::Nats && folded_name.starts_with("nats-")),
-                };
-                if unknown {
-                    self.headers.push((name, value));
-                }
-            }
+            _ => return false,
         }
+        true
     }
 
     pub(super) fn finish(

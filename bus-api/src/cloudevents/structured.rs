@@ -61,8 +61,9 @@ pub(super) fn unpack(
         if name == DATA_CONTENT_TYPE {
             content_type = Some(text.clone());
         }
-        if let Some(unknown) = attributes.take(name, Some(Cow::Owned(text))) {
-            extensions.push((name.to_string(), unknown.into_owned()));
+        let mut text = Some(text);
+        if !attributes.take(name, || text.take().map(Cow::Owned)) {
+            extensions.extend(text.map(|text| (name.to_string(), text)));
         }
     }
     let data = data(event, &members, content_type.as_deref());

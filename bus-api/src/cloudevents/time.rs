@@ -3,6 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
+
+/// With microseconds, whether there are any or not.
+const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
 
 /// `2026-01-02T03:04:05.678901Z`; a time that has no such form becomes the nearest one that has.
 pub(super) fn write(time: SystemTime) -> String {
@@ -13,7 +17,7 @@ pub(super) fn write(time: SystemTime) -> String {
             Timestamp::MAX
         }
     });
-    format!("{:.6}", floor(timestamp))
+    PRINTER.timestamp_to_string(&floor(timestamp))
 }
 
 /// Whole microseconds, cut as [`Metadata::time`](crate::Metadata::time) is.

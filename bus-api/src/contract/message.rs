@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use crate::contract::attempt::AttemptRecord;
 use crate::contract::headers::Headers;
@@ -19,6 +20,9 @@ use crate::contract::topic::Topic;
 /// The bus makes UUIDs of version 7; other producers' identities are kept letter by letter.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(Id);
+
+/// Bytes of a canonical UUID as text.
+pub(crate) const UUID_LENGTH: usize = Hyphenated::LENGTH;
 
 /// A canonical UUID needs no allocation; every other text does.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,6 +40,14 @@ impl MessageId {
                 uuid.into()
             }
             _ => Self(Id::Text(text.into())),
+        }
+    }
+
+    /// The text of it, which a UUID is written to `buffer` for.
+    pub(crate) fn text<'a>(&'a self, buffer: &'a mut [u8; UUID_LENGTH]) -> &'a str {
+        match &self.0 {
+            Id::Uuid(uuid) => uuid.hyphenated().encode_lower(buffer),
+            Id::Text(text) => text,
         }
     }
 

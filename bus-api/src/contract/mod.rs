@@ -32,6 +32,7 @@ pub use dead_letter::{
 pub use delivery::{Delivery, Inbound, Inflow, Receipt, Receiver, Settlement, Settler};
 pub use format::split_version;
 pub use headers::{Headers, MAX_NAME_BYTES, RESERVED_PREFIXES};
+pub(crate) use message::UUID_LENGTH;
 pub use message::{Message, MessageId, Metadata, Origin, Targeted, TraceContext};
 pub use names::{Group, Namespace};
 pub use notice::{Notice, Notices};
