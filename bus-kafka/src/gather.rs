@@ -6,7 +6,10 @@ use tokio::sync::oneshot;
 
 /// Collects the results of a batch and answers when all are there.
 #[derive(Debug)]
-pub(crate) struct Gather<T>(Mutex<State<T>>);
+pub(crate) struct Gather<T> {
+    count: usize,
+    state: Mutex<State<T>>,
+}
 
 #[derive(Debug)]
 struct State<T> {
@@ -25,17 +28,32 @@ impl<T> Gather<T> {
             answer: Some(answer),
         };
         state.answer_if_complete();
-        (Arc::new(Self(Mutex::new(state))), answered)
+        let state = Mutex::new(state);
+        (Arc::new(Self { count, state }), answered)
+    }
+
+    /// How many results there are to be.
+    pub(crate) fn len(&self) -> usize {
+        self.count
     }
 
     /// The result of the item at `index`; a second one of the same item changes nothing.
     pub(crate) fn set(&self, index: usize, result: T) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place @ None) = state.results.get_mut(index) {
-            *place = Some(result);
-            state.left -= 1;
-            state.answer_if_complete();
+        self.set_each([(index, result)]);
+    }
+
+    /// The results of several items, as with [`Self::set`]. Returns whether all are there.
+    pub(crate) fn set_each(&self, results: impl IntoIterator<Item = (usize, T)>) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for (index, result) in results {
+            // What was answered has no places any more.
+            if let Some(place @ None) = state.results.get_mut(index) {
+                *place = Some(result);
+                state.left -= 1;
+            }
         }
+        state.answer_if_complete();
+        state.left == 0
     }
 }
 

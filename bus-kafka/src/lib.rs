@@ -35,6 +35,7 @@ mod start;
 mod subscribe;
 mod sys;
 mod thread;
+mod tickets;
 mod tls;
 mod topics;
 mod wire;

@@ -2,25 +2,25 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bus_api::Result;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message as _;
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use bus_api::adapter::Life;
+use rdkafka::Timestamp;
+use rdkafka::error::RDKafkaErrorCode;
 
 use crate::config::Config;
 use crate::core::Core;
-use crate::error::{from_client, unconfirmed};
-use crate::gather::Gather;
-use crate::link::{Link, as_link};
-use crate::sys;
+use crate::error::{from_code, unconfirmed};
+use crate::sys::{Aside, Outgoing, Producing, Report};
 use crate::thread;
-use crate::wire::{Record, stored_at};
+use crate::tickets;
+use crate::wire::stored_at;
 
-/// How long the thread listens before it looks whether the producer is still wanted. The library counts in whole
-/// milliseconds and spins through the last one of each time, so the time is not short.
+/// How long the thread listens before it looks whether the producer is still wanted; it is woken when it is not.
 const STEP: Duration = Duration::from_secs(2);
+/// How long it listens for what became of records that were given up.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Where a record lies.
 #[derive(Clone, Copy, Debug)]
@@ -30,118 +30,105 @@ pub(crate) struct Stored {
     pub(crate) at: SystemTime,
 }
 
-/// What became of the records of a batch.
-pub(crate) type Results = Gather<Result<Stored>>;
+/// The records of a connection that are on their way, whichever producer has them.
+pub(crate) type Tickets = tickets::Tickets<Result<Stored>>;
 
-/// The result of one record goes here.
-struct Ticket {
-    results: Arc<Results>,
-    index: usize,
-}
-
-/// Takes the delivery reports.
-struct Reports(Link);
-
-as_link!(Reports, 0);
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<Ticket>;
-
-    fn delivery(&self, report: &DeliveryResult<'_>, ticket: Box<Ticket>) {
-        if report.is_ok() {
-            self.0.life.reached();
-        }
-        ticket.results.set(ticket.index, outcome(report));
-    }
-}
-
-/// What a delivery report says.
-fn outcome(report: &DeliveryResult<'_>) -> Result<Stored> {
-    match report {
-        // No broker has confirmed it: librdkafka concludes from a later record that it is stored. That is wrong when
-        // its request was refused, and the later one was the first that the broker took of this producer.
-        Ok(record) if record.offset() < 0 => Err(unconfirmed().indeterminate()),
-        Ok(record) => Ok(Stored {
-            partition: record.partition(),
-            offset: record.offset(),
-            at: stored_at(record.timestamp()),
-        }),
-        Err((native, record)) => {
-            let failed = from_client(native);
-            Err(if sys::may_be_stored(record) {
-                failed.indeterminate()
-            } else {
-                failed
-            })
-        }
-    }
-}
+/// A batch of them.
+pub(crate) type Batch = tickets::Batch<Result<Stored>>;
 
 /// A producer. Dropped, it gives up what it has not sent, on its own thread.
 pub(crate) struct Producer {
-    native: Arc<BaseProducer<Reports>>,
+    native: Arc<Aside<Producing>>,
     is_over: Arc<AtomicBool>,
 }
 
 impl Producer {
+    /// Starts one whose records have their numbers from `tickets`.
+    ///
     /// # Errors
     /// `InvalidConfig` for properties that the client library refuses.
-    pub(crate) fn start(core: &Core) -> Result<Self> {
-        let native: BaseProducer<Reports> = config(core)
-            .create_with_context(Reports(core.link()))
-            .map_err(|native| from_client(&native))?;
+    pub(crate) fn start(core: &Core, tickets: &Arc<Tickets>) -> Result<Self> {
         let producer = Self {
-            native: Arc::new(native),
+            native: Arc::new(Aside::new(Producing::start(&config(core), core.link())?)),
             is_over: Arc::default(),
         };
-        let (heard, is_over) = (Arc::clone(&producer.native), Arc::clone(&producer.is_over));
+        let (native, is_over) = (Arc::clone(&producer.native), Arc::clone(&producer.is_over));
+        let (tickets, life) = (Arc::clone(tickets), Arc::clone(&core.life));
         thread::start("producer", move || {
-            while !is_over.load(Ordering::Relaxed) {
-                heard.poll(STEP);
+            while !is_over.load(Ordering::Acquire) {
+                hear(&native, &tickets, &life, STEP);
+            }
+            native.give_up();
+            let end = Instant::now() + FAREWELL;
+            while native.in_flight() > 0 && Instant::now() < end {
+                hear(&native, &tickets, &life, FAREWELL / 100);
             }
         })?;
         Ok(producer)
     }
 
-    /// Queues a record; what became of it is the result at `index`. `false`: the producer has failed for good.
-    pub(crate) fn send(&self, record: Record, results: &Arc<Results>, index: usize) -> bool {
-        let ticket = Box::new(Ticket {
-            results: Arc::clone(results),
-            index,
-        });
-        let mut base = BaseRecord::<[u8], [u8], Box<Ticket>>::with_opaque_to(&record.topic, ticket)
-            .headers(record.headers);
-        if let Some(key) = &record.key {
-            base = base.key(&key[..]);
+    /// Queues records with their places in `batch`, until there are no more or one finds that the producer has failed
+    /// for good: `false`. That one is not stored, and has its result.
+    pub(crate) fn send<'a>(
+        &self,
+        records: &mut dyn Iterator<Item = (usize, Outgoing<'a>)>,
+        batch: &Batch,
+        tickets: &Tickets,
+    ) -> bool {
+        let mut sending = self.native.sending();
+        for (index, record) in records {
+            if let Err(code) = sending.send(record, batch.number(index)) {
+                tickets.set(batch, index, Err(from_code(code)));
+                if code == RDKafkaErrorCode::Fatal {
+                    return false;
+                }
+            }
         }
-        if let Some(payload) = &record.payload {
-            base = base.payload(&payload[..]);
-        }
-        if let Some(partition) = record.partition {
-            base = base.partition(partition);
-        }
-        let Err((native, refused)) = self.native.send(base) else {
-            return true;
-        };
-        let ticket = refused.delivery_opaque;
-        ticket.results.set(ticket.index, Err(from_client(&native)));
-        !is_fatal(&native)
+        true
     }
 
     /// Records without an outcome.
     pub(crate) fn in_flight(&self) -> i32 {
-        self.native.in_flight_count()
+        self.native.in_flight()
     }
 }
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
+        self.is_over.store(true, Ordering::Release);
+        self.native.wake();
     }
 }
 
-fn is_fatal(native: &KafkaError) -> bool {
-    native.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
+/// Takes the next reports.
+fn hear(native: &Producing, tickets: &Tickets, life: &Life, patience: Duration) {
+    native.poll(patience, |reports| {
+        let mut settling = tickets.settling();
+        for report in reports {
+            let result = outcome(&report);
+            if result.is_ok() {
+                life.reached();
+            }
+            settling.set(report.number, result);
+        }
+        settling.flush();
+    });
+}
+
+/// What a report says.
+fn outcome(report: &Report) -> Result<Stored> {
+    match report.failed {
+        // No broker has confirmed it: librdkafka concludes from a later record that it is stored. That is wrong when
+        // its request was refused, and the later one was the first that the broker took of this producer.
+        None if report.offset < 0 => Err(unconfirmed().indeterminate()),
+        None => Ok(Stored {
+            partition: report.partition,
+            offset: report.offset,
+            at: stored_at(Timestamp::CreateTime(report.millis)),
+        }),
+        Some(code) if report.may_be_stored => Err(from_code(code).indeterminate()),
+        Some(code) => Err(from_code(code)),
+    }
 }
 
 fn config(core: &Core) -> rdkafka::ClientConfig {
@@ -172,24 +159,14 @@ fn config(core: &Core) -> rdkafka::ClientConfig {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::ClientConfig;
     use rdkafka::mocking::MockCluster;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-    use rdkafka::{ClientConfig, ClientContext};
 
     use super::*;
-
-    /// Keeps the outcomes.
-    struct Kept;
-
-    impl ClientContext for Kept {}
-
-    impl ProducerContext for Kept {
-        type DeliveryOpaque = Box<Ticket>;
-
-        fn delivery(&self, report: &DeliveryResult<'_>, ticket: Box<Ticket>) {
-            ticket.results.set(ticket.index, outcome(report));
-        }
-    }
+    use crate::gather::Gather;
+    use crate::link::Link;
+    use crate::sys::Headers;
 
     /// The broker refuses the first request and takes the second one, which was sent before the answer came.
     #[test]
@@ -203,27 +180,39 @@ mod tests {
             RDKafkaApiKey::Produce,
             &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION],
         );
-        let producer: BaseProducer<Kept> = ClientConfig::new()
+        let mut config = ClientConfig::new();
+        config
             .set("bootstrap.servers", brokers.bootstrap_servers())
             .set("enable.idempotence", "true")
             .set("linger.ms", "0")
             // A request for each.
-            .set("batch.num.messages", "1")
-            .create_with_context(Kept)
-            .unwrap();
+            .set("batch.num.messages", "1");
+        let link = Link::default();
+        let life = Arc::clone(&link.life);
+        let native = Producing::start(&config, link).unwrap();
+        let tickets = Tickets::default();
         let (results, mut answered) = Gather::new(2);
+        let batch = tickets.issue(results);
+        let topic = Arc::from("orders");
         for index in 0..2 {
-            let ticket = Box::new(Ticket {
-                results: Arc::clone(&results),
-                index,
-            });
-            let record = BaseRecord::<[u8], [u8], _>::with_opaque_to("orders", ticket)
-                .partition(0)
-                .payload(b"order");
-            assert!(producer.send(record).is_ok());
+            let record = Outgoing {
+                topic: &topic,
+                partition: Some(0),
+                key: None,
+                headers: Headers::none(),
+                payload: Some(b"order"),
+            };
+            let number = batch.number(index);
+            native.sending().send(record, number).unwrap();
         }
-        producer.flush(Duration::from_secs(20)).unwrap();
-        let outcomes = answered.try_recv().unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        let outcomes = loop {
+            hear(&native, &tickets, &life, Duration::from_millis(100));
+            match answered.try_recv() {
+                Ok(outcomes) => break outcomes,
+                Err(_) => assert!(Instant::now() < end, "no report"),
+            }
+        };
         let refused = outcomes[0].as_ref().unwrap_err();
         assert!(refused.is_indeterminate(), "{refused}");
         assert_eq!(outcomes[1].as_ref().unwrap().offset, 0);

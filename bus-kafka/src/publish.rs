@@ -1,29 +1,29 @@
 //! Publishing: one idempotent producer per connection.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bus_api::cloudevents::Extent;
 use bus_api::{Error, ErrorKind, Message, Published, Result, Topic};
 use rdkafka::error::RDKafkaErrorCode;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::core::Core;
 use crate::error::{closed, code_of, too_large};
 use crate::gather::Gather;
-use crate::producer::{Producer, Results, Stored};
-use crate::topics::Purpose;
-use crate::wire::Record;
+use crate::producer::{Batch, Producer, Stored, Tickets};
+use crate::sys::Outgoing;
+use crate::topics::{Known, Purpose};
+use crate::wire::{self, Record};
 
 /// Most topics that a connection remembers to have registered; beyond them it registers again.
 const MOST_REGISTERED: usize = 100_000;
 
 /// Messages whose topics have to be looked at first.
 struct Job {
-    batch: Vec<Arc<Message>>,
-    /// Where each of the batch belongs.
-    logs: Vec<String>,
-    results: Arc<Results>,
+    messages: Vec<Arc<Message>>,
+    /// Where each of them belongs.
+    logs: Vec<Arc<str>>,
+    batch: Batch,
 }
 
 /// Decides who may queue records next: batches are not interleaved.
@@ -31,12 +31,14 @@ struct Job {
 struct Lane {
     /// Jobs that wait for the task; until there is none, everybody waits behind them.
     waiting: usize,
-    registered: HashSet<Topic>,
+    /// With their logs.
+    registered: HashMap<Topic, Arc<str>>,
 }
 
 /// The producer of a connection.
 pub(crate) struct Publisher {
     producer: Mutex<Arc<Producer>>,
+    tickets: Arc<Tickets>,
     lane: Mutex<Lane>,
     jobs: mpsc::UnboundedSender<Job>,
 }
@@ -54,8 +56,10 @@ impl Publisher {
     /// `InvalidConfig` for properties that the client library refuses.
     pub(crate) fn start(core: &Arc<Core>) -> Result<()> {
         let (jobs, inbox) = mpsc::unbounded_channel();
+        let tickets = Arc::default();
         let publisher = Self {
-            producer: Mutex::new(Arc::new(Producer::start(core)?)),
+            producer: Mutex::new(Arc::new(Producer::start(core, &tickets)?)),
+            tickets,
             lane: Mutex::default(),
             jobs,
         };
@@ -73,10 +77,18 @@ impl Publisher {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a record; what became of it is the result at `index`.
-    fn send(&self, core: &Core, record: Record, results: &Arc<Results>, index: usize) {
-        let current = Arc::clone(&self.producer());
-        if !current.send(record, results, index) {
+    /// Queues records with their places in `batch`, whose results tell what became of them.
+    fn send<'a>(
+        &self,
+        core: &Core,
+        mut records: impl Iterator<Item = (usize, Outgoing<'a>)>,
+        batch: &Batch,
+    ) {
+        loop {
+            let current = Arc::clone(&self.producer());
+            if current.send(&mut records, batch, &self.tickets) {
+                return;
+            }
             self.start_anew(core, &current);
         }
     }
@@ -88,21 +100,24 @@ impl Publisher {
             return;
         }
         tracing::warn!("the Kafka producer failed and is replaced");
-        match Producer::start(core) {
+        match Producer::start(core, &self.tickets) {
             Ok(fresh) => *current = Arc::new(fresh),
             Err(error) => tracing::error!(%error, "the Kafka producer cannot be replaced"),
         }
     }
 
     /// Writes records whose topics are there; one result each.
-    pub(crate) async fn write(&self, core: &Core, records: Vec<Record>) -> Vec<Result<Stored>> {
-        let count = records.len();
-        let (results, answered) = Gather::new(count);
-        let topics: Vec<String> = records.iter().map(|record| record.topic.clone()).collect();
-        for (index, record) in records.into_iter().enumerate() {
-            self.send(core, record, &results, index);
-        }
-        let answers = outcome(core, answered, count).await;
+    pub(crate) async fn write(&self, core: &Core, mut records: Vec<Record>) -> Vec<Result<Stored>> {
+        let topics: Vec<Arc<str>> = records
+            .iter()
+            .map(|record| Arc::clone(&record.topic))
+            .collect();
+        let (results, answered) = Gather::new(records.len());
+        let batch = self.tickets.issue(results);
+        let outgoing = records.iter_mut().map(Record::outgoing);
+        self.send(core, outgoing.enumerate(), &batch);
+        drop(records);
+        let answers = outcome(core, answered, topics.len()).await;
         for (topic, answer) in topics.iter().zip(&answers) {
             note_missing(core, topic, answer);
         }
@@ -126,64 +141,82 @@ impl Publisher {
     pub(crate) async fn publish(
         &self,
         core: &Arc<Core>,
-        batch: Vec<Arc<Message>>,
+        messages: Vec<Arc<Message>>,
     ) -> Vec<Result<Published>> {
-        let count = batch.len();
-        let logs: Vec<String> = batch
-            .iter()
-            .map(|message| core.names.log(&message.topic))
-            .collect();
-        let (results, answered) = Gather::new(count);
-        {
+        let (results, answered) = Gather::new(messages.len());
+        let batch = self.tickets.issue(results);
+        let logs = {
             let mut lane = self.lane();
-            if lane.waiting == 0 && is_ready(core, &lane, &batch, &logs) {
-                for (index, (message, log)) in batch.iter().zip(&logs).enumerate() {
-                    self.queue(core, message, log, &results, index);
-                }
+            let (logs, are_ready) = lane.logs(core, &messages);
+            if are_ready && lane.waiting == 0 {
+                self.queue(core, messages.iter().zip(&logs).enumerate(), &batch);
             } else {
                 lane.waiting += 1;
                 // The task ends with the connection only, which `outcome` sees.
                 let _ = self.jobs.send(Job {
-                    batch,
+                    messages,
                     logs: logs.clone(),
-                    results,
+                    batch,
                 });
             }
-        }
-        let answers = outcome(core, answered, count).await;
+            logs
+        };
+        let answers = outcome(core, answered, logs.len()).await;
+        let mut last = None;
         answers
             .into_iter()
-            .zip(logs)
+            .zip(&logs)
             .map(|(answer, log)| {
-                note_missing(core, &log, &answer);
-                answer.map(|stored| published(core, &log, stored))
+                note_missing(core, log, &answer);
+                answer.map(|stored| published(core, log, &mut last, stored))
             })
             .collect()
     }
 
-    /// Queues a message unless it is too large.
-    fn queue(
+    /// Queues messages, each for its log and with its place in `batch`, except what is too large.
+    fn queue<'a>(
         &self,
         core: &Core,
-        message: &Message,
-        log: &str,
-        results: &Arc<Results>,
-        index: usize,
+        messages: impl Iterator<Item = (usize, (&'a Arc<Message>, &'a Arc<str>))>,
+        batch: &Batch,
     ) {
         let most = core.max_payload();
-        if message.payload.len() > most {
-            results.set(index, Err(too_large(message.payload.len(), most)));
-            return;
-        }
-        let record = Record::of(log.to_owned(), message, Extent::Usual);
-        self.send(core, record, results, index);
+        let fitting = messages.filter_map(|(index, (message, log))| {
+            let size = message.payload.len();
+            if size > most {
+                self.tickets.set(batch, index, Err(too_large(size, most)));
+                return None;
+            }
+            Some((index, wire::outgoing(log, message)))
+        });
+        self.send(core, fitting, batch);
     }
 }
 
-fn is_ready(core: &Core, lane: &Lane, batch: &[Arc<Message>], logs: &[String]) -> bool {
-    batch.iter().zip(logs).all(|(message, log)| {
-        lane.registered.contains(&message.topic) && core.topics.led(log).is_some()
-    })
+impl Lane {
+    /// The logs of messages, and whether all can be published to at once.
+    fn logs(&self, core: &Core, messages: &[Arc<Message>]) -> (Vec<Arc<str>>, bool) {
+        let mut logs: Vec<Arc<str>> = Vec::with_capacity(messages.len());
+        let mut are_ready = true;
+        let mut before: Option<&Topic> = None;
+        for message in messages {
+            // Neighbours are often of one topic.
+            let log = match logs.last() {
+                Some(log) if before == Some(&message.topic) => Arc::clone(log),
+                _ => {
+                    let known = self.registered.get(&message.topic);
+                    let is_new = known.is_none_or(|log| core.topics.led(log).is_none());
+                    are_ready &= !is_new;
+                    known
+                        .cloned()
+                        .unwrap_or_else(|| core.names.log(&message.topic).into())
+                }
+            };
+            before = Some(&message.topic);
+            logs.push(log);
+        }
+        (logs, are_ready)
+    }
 }
 
 /// A topic that is gone is looked at anew.
@@ -202,12 +235,21 @@ fn note_missing(core: &Core, topic: &str, answer: &Result<Stored>) {
     }
 }
 
-fn published(core: &Core, log: &str, stored: Stored) -> Published {
-    let position = core
-        .topics
-        .known(log)
-        .and_then(|known| known.log(stored.partition).cloned())
-        .map(|log| crate::wire::position(&log, stored.offset, stored.at));
+/// What a publish is answered with. `last` is what is known of the log before, which is often the same.
+fn published<'a>(
+    core: &Core,
+    log: &'a Arc<str>,
+    last: &mut Option<(&'a Arc<str>, Option<Known>)>,
+    stored: Stored,
+) -> Published {
+    let (_, known) = match last {
+        Some(last) if last.0 == log => last,
+        _ => last.insert((log, core.topics.known(log))),
+    };
+    let position = known
+        .as_ref()
+        .and_then(|known| known.log(stored.partition))
+        .map(|log| wire::position(log, stored.offset, stored.at));
     Published {
         position,
         stored_at: Some(stored.at),
@@ -217,7 +259,7 @@ fn published(core: &Core, log: &str, stored: Stored) -> Published {
 
 async fn outcome(
     core: &Core,
-    answered: tokio::sync::oneshot::Receiver<Vec<Result<Stored>>>,
+    answered: oneshot::Receiver<Vec<Result<Stored>>>,
     count: usize,
 ) -> Vec<Result<Stored>> {
     let unknown = || vec![Err(closed().indeterminate()); count];
@@ -237,12 +279,16 @@ async fn drive(core: Arc<Core>, mut inbox: mpsc::UnboundedReceiver<Job>) {
         let failed = prepare(&core, publisher, &job).await;
         let mut lane = publisher.lane();
         lane.waiting -= 1;
-        for (index, (message, log)) in job.batch.iter().zip(&job.logs).enumerate() {
-            match failed.get(log.as_str()) {
-                Some(error) => job.results.set(index, Err(error.clone())),
-                None => publisher.queue(&core, message, log, &job.results, index),
+        let messages = job.messages.iter().zip(&job.logs).enumerate();
+        let messages = messages.filter(|(index, (_, log))| {
+            let error = failed.get(&***log);
+            if let Some(error) = error {
+                let refused = Err(error.clone());
+                publisher.tickets.set(&job.batch, *index, refused);
             }
-        }
+            error.is_none()
+        });
+        publisher.queue(&core, messages, &job.batch);
     }
 }
 
@@ -252,7 +298,7 @@ async fn prepare<'a>(
     publisher: &Publisher,
     job: &'a Job,
 ) -> HashMap<&'a str, Error> {
-    let logs: BTreeSet<&str> = job.logs.iter().map(String::as_str).collect();
+    let logs: BTreeSet<&str> = job.logs.iter().map(|log| &**log).collect();
     // Who may not look at the registry publishes all the same.
     if let Err(error) = core.check_depth().await
         && error.kind() == ErrorKind::InvalidConfig
@@ -267,23 +313,23 @@ async fn prepare<'a>(
             failed.insert(log, error);
         }
     }
-    let fresh: Vec<Topic> = {
+    let fresh: BTreeMap<Topic, Arc<str>> = {
         let lane = publisher.lane();
-        let topics: BTreeSet<&Topic> = job
-            .batch
+        job.messages
             .iter()
             .zip(&job.logs)
-            .filter(|(_, log)| !failed.contains_key(log.as_str()))
-            .map(|(message, _)| &message.topic)
-            .filter(|topic| !lane.registered.contains(*topic))
-            .collect();
-        topics.into_iter().cloned().collect()
+            .filter(|(message, log)| {
+                !failed.contains_key(&***log) && !lane.registered.contains_key(&message.topic)
+            })
+            .map(|(message, log)| (message.topic.clone(), Arc::clone(log)))
+            .collect()
     };
     if fresh.is_empty() {
         return failed;
     }
+    let topics: Vec<Topic> = fresh.keys().cloned().collect();
     // Who may not write the registry publishes all the same; its topics are listed by their roots.
-    if let Err(error) = core.register_topics(&fresh).await {
+    if let Err(error) = core.register_topics(&topics).await {
         tracing::debug!(%error, "topics were not registered");
     }
     let mut lane = publisher.lane();

@@ -9,7 +9,7 @@ use bus_api::{ErrorKind, Group, Pattern, Result, SubscriptionId, Topic, split_ve
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Message as _, OwnedHeaders};
+use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::core::Core;
 use crate::error::{closed, error, from_client, no_answer};
 use crate::link::Link;
-use crate::sys::{self, When};
+use crate::sys::{self, Headers, When};
 use crate::thread;
 use crate::topics::Purpose;
 use crate::wire::Record;
@@ -225,7 +225,7 @@ impl Core {
         if *started {
             return Ok(());
         }
-        let name = self.names.registry();
+        let name: Arc<str> = self.names.registry().into();
         self.ensure_registry().await?;
         let mut client = self.outside_of_groups();
         client.set("enable.partition.eof", "true");
@@ -245,15 +245,15 @@ impl Core {
 
     /// Writes entries, and knows them afterwards when the registry is followed.
     async fn write_registry(self: &Arc<Self>, entries: Vec<(String, Option<Bytes>)>) -> Result<()> {
-        let name = self.names.registry();
+        let name: Arc<str> = self.names.registry().into();
         self.ensure_registry().await?;
         let records = entries
             .into_iter()
             .map(|(key, payload)| Record {
-                topic: name.clone(),
+                topic: Arc::clone(&name),
                 partition: Some(0),
                 key: Some(key.into()),
-                headers: OwnedHeaders::new_with_capacity(0),
+                headers: Headers::none(),
                 payload,
             })
             .collect();

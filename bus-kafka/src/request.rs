@@ -130,15 +130,14 @@ impl Requester {
         };
         let address = format!("{}/{}/{}", inbox.topic, inbox.partition, waits.id);
         let left = deadline.saturating_duration_since(Instant::now());
-        let headers = wire::headers(&message, Extent::Whole);
-        let headers = wire::with(headers, REPLY_TO, address.as_bytes());
-        let headers = wire::with(headers, TIMEOUT, left.as_millis().to_string().as_bytes());
-        let headers = match self.broker_deadline(left) {
-            Some(until) => wire::with(headers, DEADLINE, until.to_string().as_bytes()),
-            None => headers,
-        };
+        let mut headers = wire::headers(&message, Extent::Whole);
+        headers.add(REPLY_TO, address.as_bytes());
+        headers.add(TIMEOUT, left.as_millis().to_string().as_bytes());
+        if let Some(until) = self.broker_deadline(left) {
+            headers.add(DEADLINE, until.to_string().as_bytes());
+        }
         let record = Record {
-            topic: core.names.requests(),
+            topic: core.names.requests().into(),
             partition: None,
             key: None,
             headers,

@@ -7,51 +7,56 @@ use bus_api::cloudevents::{self, Decoded, Extent, Known, Style};
 use bus_api::{Message, Offset, Position, Result, Topic};
 use bytes::Bytes;
 use rdkafka::Timestamp;
-use rdkafka::message::{BorrowedMessage, Header, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Message as _};
 
 use crate::error::NAME;
-use crate::sys;
+use crate::sys::{self, Headers, Outgoing};
+
+/// Room for the attributes that most messages have; the list grows where there are more.
+const USUAL_HEADERS: usize = 12;
 
 /// A record that is to be written.
 #[derive(Debug)]
 pub(crate) struct Record {
-    pub(crate) topic: String,
+    pub(crate) topic: Arc<str>,
     pub(crate) partition: Option<i32>,
     pub(crate) key: Option<Bytes>,
-    pub(crate) headers: OwnedHeaders,
+    pub(crate) headers: Headers,
     /// `None` is a deletion in a compacted topic.
     pub(crate) payload: Option<Bytes>,
 }
 
 impl Record {
-    /// The record of `message` in `topic`.
-    pub(crate) fn of(topic: String, message: &Message, extent: Extent) -> Self {
-        Self {
-            topic,
-            partition: None,
-            key: message.key.clone(),
-            headers: headers(message, extent),
-            payload: Some(message.payload.clone()),
+    /// What is handed to the client library. The headers are gone afterwards.
+    pub(crate) fn outgoing(&mut self) -> Outgoing<'_> {
+        Outgoing {
+            topic: &self.topic,
+            partition: self.partition,
+            key: self.key.as_deref(),
+            headers: std::mem::replace(&mut self.headers, Headers::none()),
+            payload: self.payload.as_deref(),
         }
     }
 }
 
-/// The headers of `message`.
-pub(crate) fn headers(message: &Message, extent: Extent) -> OwnedHeaders {
-    // `insert` takes the list and gives it back.
-    let mut headers = Some(OwnedHeaders::new_with_capacity(8 + message.headers.len()));
-    cloudevents::write(message, Style::Kafka, extent, &mut |name, value| {
-        headers = headers.take().map(|headers| with(headers, name, value));
-    });
-    headers.unwrap_or_default()
+/// The record of `message` in `log`.
+pub(crate) fn outgoing<'a>(log: &'a Arc<str>, message: &'a Message) -> Outgoing<'a> {
+    Outgoing {
+        topic: log,
+        partition: None,
+        key: message.key.as_deref(),
+        headers: headers(message, Extent::Usual),
+        payload: Some(&message.payload),
+    }
 }
 
-/// One more header.
-pub(crate) fn with(headers: OwnedHeaders, key: &str, value: &[u8]) -> OwnedHeaders {
-    headers.insert(Header {
-        key,
-        value: Some(value),
-    })
+/// The headers of `message`.
+pub(crate) fn headers(message: &Message, extent: Extent) -> Headers {
+    let mut headers = Headers::with_capacity(USUAL_HEADERS + message.headers.len());
+    cloudevents::write(message, Style::Kafka, extent, &mut |name, value| {
+        headers.add(name, value);
+    });
+    headers
 }
 
 /// When the broker stored a record; the producer's time where the topic is set so.

@@ -12,14 +12,13 @@ use bus_api::{
     Group, Result, SubscriptionId,
 };
 use bytes::Bytes;
-use rdkafka::message::OwnedHeaders;
 use tokio::sync::Mutex;
 
 use self::index::{Index, SharedIndex, lock};
 use crate::bus::KafkaBus;
 use crate::core::Core;
 use crate::error::{closed, invalid_argument};
-use crate::sys::When;
+use crate::sys::{Headers, When};
 use crate::topics::{Known, Purpose};
 use crate::wire::{self, Record};
 
@@ -53,7 +52,7 @@ impl Core {
         for entry in entries {
             match &topics[&entry.subscription] {
                 Ok(topic) => {
-                    records.push(record(topic.clone(), entry));
+                    records.push(record(topic, entry));
                     results.push(Ok(()));
                 }
                 Err(failed) => results.push(Err(failed.clone())),
@@ -83,7 +82,7 @@ impl Core {
             ..entry.clone()
         };
         let publisher = self.publisher.get().ok_or_else(closed)?;
-        let records = vec![record(topic.to_owned(), &short)];
+        let records = vec![record(topic, &short)];
         let written = publisher.write(self, records).await;
         written
             .into_iter()
@@ -154,13 +153,14 @@ impl Core {
     }
 }
 
-fn record(topic: String, entry: &DeadLetter) -> Record {
-    let headers = wire::headers(&entry.message, Extent::Whole);
+fn record(topic: &str, entry: &DeadLetter) -> Record {
+    let mut headers = wire::headers(&entry.message, Extent::Whole);
+    headers.add(DETAILS, &dead_letter_details(entry));
     Record {
-        topic,
+        topic: topic.into(),
         partition: Some(0),
         key: Some(entry.id.to_string().into()),
-        headers: wire::with(headers, DETAILS, &dead_letter_details(entry)),
+        headers,
         payload: Some(entry.message.payload.clone()),
     }
 }
@@ -282,10 +282,10 @@ impl DeadLetterStore for KafkaBus {
                 .filter(|id| index.offsets.contains_key(id))
                 .collect();
             records.extend(own.into_iter().map(|id| Record {
-                topic: index.topic.clone(),
+                topic: index.topic.as_str().into(),
                 partition: Some(0),
                 key: Some(Bytes::from(id.to_string())),
-                headers: OwnedHeaders::new_with_capacity(0),
+                headers: Headers::none(),
                 payload: None,
             }));
         }

@@ -241,7 +241,7 @@ struct Replies {
 impl Replier for Replies {
     async fn reply(&self, batch: Vec<(ReplyTo, Message)>) -> Vec<Result<()>> {
         let core = &self.shared.core;
-        let topic = core.names.replies();
+        let topic: Arc<str> = core.names.replies().into();
         let partitions = core
             .topics
             .known(&topic)
@@ -257,7 +257,7 @@ impl Replier for Replies {
                 continue;
             };
             records.push(Record {
-                topic: topic.clone(),
+                topic: Arc::clone(&topic),
                 partition: Some(address.partition),
                 key: Some(address.id.to_owned().into()),
                 headers: wire::headers(message, Extent::Whole),

@@ -29,7 +29,8 @@ pub(crate) fn serve<C: ClientContext>(client: &Client<C>, is_over: impl Fn() -> 
     }
 }
 
-fn hear<C: ClientContext>(client: &Client<C>, event: &Event) {
+/// Hands on one event.
+pub(super) fn hear<C: ClientContext>(client: &Client<C>, event: &Event) {
     // SAFETY: the event is alive, and with it the texts in it.
     unsafe {
         match native::rd_kafka_event_type(event.0) {

@@ -1,8 +1,8 @@
 //! What rdkafka does not offer, or cannot do without a panic: the only unsafe code of the bus.
 //!
 //! rdkafka 0.39 panics on header names and commit metadata that are not UTF-8, gives one error for a commit
-//! of many partitions, hides whether a failed message may be stored, and wraps none of the operations in
-//! [`admin`].
+//! of many partitions, hides whether a failed message may be stored, allocates for each record that is sent, and
+//! wraps none of the operations in [`admin`].
 #![expect(
     unsafe_code,
     reason = "calls of librdkafka that rdkafka does not wrap, or wraps with a panic"
@@ -12,6 +12,8 @@ mod admin;
 mod aside;
 mod events;
 mod gate;
+mod headers;
+mod producing;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
@@ -31,6 +33,8 @@ pub(crate) use self::admin::{
 pub(crate) use self::aside::Aside;
 pub(crate) use self::events::serve;
 pub(crate) use self::gate::Gate;
+pub(crate) use self::headers::Headers;
+pub(crate) use self::producing::{Outgoing, Producing, Report};
 use crate::error::{from_client, from_code, from_number, senseless};
 
 /// A committed offset with its metadata, or an offset to be committed.
@@ -73,13 +77,6 @@ pub(crate) fn headers<'a>(message: &'a BorrowedMessage<'_>) -> Option<Vec<(&'a [
         }
     }
     Some(found)
-}
-
-/// Whether a message that was not delivered may nevertheless be stored.
-pub(crate) fn may_be_stored(message: &BorrowedMessage<'_>) -> bool {
-    // SAFETY: the message is alive.
-    let status = unsafe { native::rd_kafka_message_status(message.ptr()) };
-    status != native::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED
 }
 
 /// What the consumer's group has committed of these partitions.
