@@ -258,7 +258,10 @@ async fn l3_what_is_asked_over_cuts_is_right_or_an_error(
 async fn l3_everything_resumes_after_a_restart(context: Context) -> Result<(), Violation> {
     let (publisher, client) = (context.client().await?, context.client().await?);
     let ledger = Ledger::new();
-    let pump = Pump::acking("one", client.join(group("g", "l.>")).await?, &ledger);
+    // What is not confirmed comes again when its lease is over: within the time that the case waits.
+    let lease = client.capabilities().min_lease.max(secs(5));
+    let want = group("g", "l.>").lease(lease);
+    let pump = Pump::persisting("one", client.join(want).await?, &ledger);
     let crew = client
         .answer(post("p"), &Diary::new(), |_| Say::Answer)
         .await?;

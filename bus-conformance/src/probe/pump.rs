@@ -22,14 +22,26 @@ pub(crate) struct Pump {
 impl Pump {
     /// A member that acks whatever comes and enters it.
     pub(crate) fn acking(name: impl Into<String>, inbox: Inbox, ledger: &Ledger) -> Self {
+        Self::entering(name, inbox, ledger, false)
+    }
+
+    /// The same while the broker comes and goes: an ack that is not confirmed is none, and its message comes again.
+    pub(crate) fn persisting(name: impl Into<String>, inbox: Inbox, ledger: &Ledger) -> Self {
+        Self::entering(name, inbox, ledger, true)
+    }
+
+    fn entering(name: impl Into<String>, inbox: Inbox, ledger: &Ledger, persists: bool) -> Self {
         let (name, ledger) = (name.into(), ledger.clone());
         Self::handling(inbox, move |token| {
             ledger.deliver(&name, &token);
             let ledger = ledger.clone();
             async move {
                 let number = token.number();
-                token.ack().await?;
-                ledger.ack(number);
+                match token.ack().await {
+                    Ok(()) => ledger.ack(number),
+                    Err(_) if persists => {}
+                    Err(refused) => return Err(refused),
+                }
                 Ok(())
             }
         })
