@@ -22,8 +22,6 @@ pub(crate) struct Confirmation(Answer);
 
 enum Answer {
     Known(Result<()>),
-    /// The broker confirmed while it was asked.
-    AtOnce,
     Awaited(Arc<Shared>, Slot),
     Taken,
 }
@@ -31,10 +29,6 @@ enum Answer {
 impl Confirmation {
     pub(super) fn known(result: Result<()>) -> Self {
         Self(Answer::Known(result))
-    }
-
-    pub(super) fn at_once() -> Self {
-        Self(Answer::AtOnce)
     }
 
     pub(super) fn awaited(shared: Arc<Shared>, slot: Slot) -> Self {
@@ -50,12 +44,6 @@ impl Future for Confirmation {
             Answer::Awaited(shared, slot) => {
                 let answer = shared.lock().table.poll_settled(*slot, cx.waker());
                 std::task::ready!(answer)
-            }
-            Answer::AtOnce => {
-                // Whoever settles one after the other never waits then: within tokio's budget for one task, so
-                // that the keeper and everybody else run, too.
-                std::task::ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
-                Ok(())
             }
             Answer::Known(result) => std::mem::replace(result, Ok(())),
             Answer::Taken => Ok(()),

@@ -35,6 +35,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::task::coop::poll_proceed;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(crate) use confirmation::Confirmation;
@@ -154,6 +155,9 @@ impl Member {
         max: usize,
         batch: bool,
     ) -> Poll<Option<Option<Error>>> {
+        // Whoever takes and settles one after the other may never wait: within tokio's budget for one task, so that
+        // the keeper and everybody else run, too.
+        let budget = ready!(poll_proceed(cx));
         loop {
             if !self.staged.is_empty() {
                 if self.marking.is_none() {
@@ -165,6 +169,7 @@ impl Member {
                     self.marked(results);
                 }
                 if self.hand_over() {
+                    budget.made_progress();
                     return Poll::Ready(None);
                 }
             }
@@ -197,6 +202,7 @@ impl Member {
                     state.consumer = None;
                     drop(state);
                     self.shared.meters.delivered.increment(handed as u64);
+                    budget.made_progress();
                     return Poll::Ready(None);
                 }
                 if !self.staged.is_empty() {

@@ -74,8 +74,13 @@ async fn r4_the_next_suspect_runs_once_the_first_is_settled() {
 }
 
 #[tokio::test]
-async fn others_run_while_one_task_settles_without_end() {
+async fn others_run_while_one_task_takes_and_settles_without_end() {
     static TURNS: AtomicU32 = AtomicU32::new(0);
+    let fake = at_once();
+    let mut spec = spec();
+    spec.max_in_flight = 1_000;
+    let mut member = fake.join(options(spec)).await;
+    fake.deliver((1..=1_000).map(delivery));
     let other = tokio::spawn(async {
         loop {
             TURNS.fetch_add(1, Ordering::Relaxed);
@@ -83,7 +88,8 @@ async fn others_run_while_one_task_settles_without_end() {
         }
     });
     for _ in 0..1_000 {
-        Confirmation::at_once().await.unwrap();
+        let held = member.next().await.unwrap().unwrap();
+        held.ack().await.unwrap();
     }
     assert!(TURNS.load(Ordering::Relaxed) > 3);
     other.abort();
