@@ -9,7 +9,7 @@
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
@@ -91,12 +91,14 @@ pub fn next() -> MessageId {
 /// ```
 #[must_use]
 pub fn next_at(now: SystemTime) -> MessageId {
-    let since = now.duration_since(SystemTime::UNIX_EPOCH);
-    next_in(millis_of(since.unwrap_or_default()))
+    next_in(millis(now))
 }
 
-/// The millisecond that an identity can name of the time so long after 1970.
-pub(crate) fn millis_of(since: Duration) -> u64 {
+/// The millisecond of `now` that an identity can name.
+pub(crate) fn millis(now: SystemTime) -> u64 {
+    let since = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let millis = since
         .as_secs()
         .wrapping_mul(1000)
@@ -104,7 +106,7 @@ pub(crate) fn millis_of(since: Duration) -> u64 {
     millis & ((1 << 48) - 1)
 }
 
-/// A new identity, made in this millisecond, which [`millis_of`] gave.
+/// A new identity, made in this millisecond, which [`millis`] gave.
 pub(crate) fn next_in(millis: u64) -> MessageId {
     CONTEXT.with(|cell| {
         let mut context = cell.take().unwrap_or_else(Context::new);
@@ -142,6 +144,7 @@ pub fn derived<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> MessageId 
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::time::Duration;
 
     use super::*;
 

@@ -114,25 +114,25 @@ impl ConsumerContext for Link {}
 
 /// A context that does as its field `link` does, beside what is its own.
 macro_rules! as_link {
-    ($context:ty, $link:tt) => {
+    ($context:ty) => {
         impl rdkafka::client::ClientContext for $context {
             const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
             fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, text: &str) {
-                self.$link.log(level, facility, text);
+                self.link.log(level, facility, text);
             }
 
             fn stats_raw(&self, _statistics: &[u8]) {}
 
             fn error(&self, native: rdkafka::error::KafkaError, reason: &str) {
-                self.$link.error(native, reason);
+                self.link.error(native, reason);
             }
 
             fn generate_oauth_token(
                 &self,
                 configuration: Option<&str>,
             ) -> Result<rdkafka::client::OAuthToken, Box<dyn std::error::Error>> {
-                self.$link.generate_oauth_token(configuration)
+                self.link.generate_oauth_token(configuration)
             }
         }
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::by::by;
+use super::deadline::by;
 use super::in_flight::InFlight;
 use super::life::{Life, Participant, closed};
 use super::moment::Moment;

@@ -2,11 +2,11 @@
 
 mod backoff;
 mod batch;
-mod by;
 mod check;
 mod close;
 mod connector;
 mod core;
+mod deadline;
 mod driver;
 mod engine;
 mod in_flight;

@@ -16,17 +16,9 @@ pub(crate) struct Moment {
 impl Moment {
     pub(crate) fn now() -> Self {
         let now = clock::now();
-        // Both from one subtraction; before 1970 there is nothing to subtract.
-        let (since, time) = match now.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(since) => {
-                let whole = Duration::new(since.as_secs(), since.subsec_micros() * 1_000);
-                (since, SystemTime::UNIX_EPOCH + whole)
-            }
-            Err(_) => (Duration::ZERO, now),
-        };
         Self {
-            time,
-            millis: ids::millis_of(since),
+            time: whole_micros(now),
+            millis: ids::millis(now),
         }
     }
 }

@@ -64,7 +64,7 @@ impl Context {
     }
 }
 
-as_link!(Context, link);
+as_link!(Context);
 
 impl ConsumerContext for Context {
     /// Runs inside `poll`, on the polling thread. The work is done by the loop: here it is only noted, because

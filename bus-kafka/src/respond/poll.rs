@@ -34,7 +34,7 @@ pub(super) struct Context {
     assigned: Mutex<Vec<TopicPartitionList>>,
 }
 
-as_link!(Context, link);
+as_link!(Context);
 
 impl Context {
     /// What the group has given, and is not read yet.
